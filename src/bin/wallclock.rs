@@ -1,0 +1,2 @@
+//! wallclock
+fn main() {}

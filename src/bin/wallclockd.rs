@@ -1,0 +1,2 @@
+//! wallclockd
+fn main() {}

@@ -1,0 +1,1 @@
+//! The clock on the wall of the machine room.
