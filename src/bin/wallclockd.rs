@@ -147,21 +147,23 @@ fn listeners(arguments: &Arguments) -> Result<Vec<Listener>, StartError> {
     for descriptor in batch::inherited().map_err(StartError::Inherit)? {
         listeners.push(Listener::inherit(descriptor, options)?);
     }
+    let mut addresses = Vec::new();
     for endpoint in &arguments.listen {
-        let addresses = endpoint.resolve().map_err(|source| StartError::Resolve {
+        let resolved = endpoint.resolve().map_err(|source| StartError::Resolve {
             endpoint: endpoint.clone(),
             source,
         })?;
-        for address in addresses {
-            listeners.push(Listener::bind(address, options)?);
+        for address in resolved {
+            // localhost and 127.0.0.1 in one list are one socket; port 0 is another one each time.
+            if address.port() == 0 || !addresses.contains(&address) {
+                addresses.push(address);
+            }
         }
     }
-    if listeners.is_empty() {
-        listeners.push(Listener::bind(
-            SocketAddr::from(([127, 0, 0, 1], PORT)),
-            options,
-        )?);
+    if listeners.is_empty() && addresses.is_empty() {
+        addresses.push(SocketAddr::from(([127, 0, 0, 1], PORT)));
     }
+    listeners.extend(Listener::bind(&addresses, options)?);
     Ok(listeners)
 }
 
