@@ -24,13 +24,11 @@ use wallclock::{chain, logging};
 struct Arguments {
     /// Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd
     /// hands over]
-    ///
-    /// [::] serves IPv4 and IPv6; port 0 takes a free one; a missing port is 9527. In the environment, commas
-    /// separate several.
     #[arg(
         short,
         long,
         value_name = "ADDR:PORT",
+        long_help = LISTEN_HELP,
         env = "WALLCLOCKD_LISTEN",
         value_delimiter = ','
     )]
@@ -62,6 +60,12 @@ struct Arguments {
     #[arg(long, value_name = "WHAT", hide = true)]
     generate: Option<What>,
 }
+
+/// Not a doc comment, where brackets are links.
+const LISTEN_HELP: &str = "\
+Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd hands over]
+
+[::] serves IPv4 and IPv6; port 0 takes a free one; a missing port is 9527. In the environment, commas separate several.";
 
 const AFTER_HELP: &str = "\
 Signals:
