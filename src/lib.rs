@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`strftime`] | the language: a format is parsed, and rendered for a moment; pure |
 //! | [`clock`] | the moment: instant, offset and abbreviation from one look; zone changes |
+//! | [`sync`] | whether anybody keeps the clock |
 //! | [`answer`](mod@answer) | the contract, rules 1 to 6 and L; pure |
 //! | [`memo`] | the texts of the current second, kept |
 //! | [`listen`] | sockets: bound or inherited, buffers, the already-taken warning |
@@ -45,6 +46,7 @@ pub mod manager;
 pub mod memo;
 pub mod serve;
 pub mod strftime;
+pub mod sync;
 
 use std::error::Error;
 
