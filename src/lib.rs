@@ -1,1 +1,2 @@
 //! The clock on the wall of the machine room.
+pub mod offset;
