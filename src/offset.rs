@@ -58,6 +58,22 @@ impl Interval {
         (low <= high).then_some(Self { low, high })
     }
 
+    /// As far from `middle` either way.
+    pub fn around(middle: Nanos, distance: Nanos) -> Self {
+        Self {
+            low: middle - distance.abs(),
+            high: middle + distance.abs(),
+        }
+    }
+
+    /// The smallest that covers both.
+    pub fn hull(self, other: Self) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
+
     /// The lower end.
     pub fn low(self) -> Nanos {
         self.low
