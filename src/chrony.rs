@@ -61,3 +61,29 @@ impl Feed {
         self.socket.send_to(&sample(found), &self.path).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offset::Interval;
+
+    #[test]
+    fn a_sample_is_laid_out_as_struct_sock_sample() {
+        let found = Estimate {
+            interval: Interval::around(-250_000_000, 4_000),
+            as_of: 1_783_213_507_123_456_789,
+        };
+        let bytes = sample(found);
+        assert_eq!(bytes[0..8], 1_783_213_507i64.to_ne_bytes());
+        assert_eq!(bytes[8..16], 123_456i64.to_ne_bytes());
+        assert_eq!(bytes[16..24], (-0.25f64).to_ne_bytes());
+        assert_eq!(bytes[24..36], [0; 12]);
+        assert_eq!(bytes[36..40], 0x534f_434bi32.to_ne_bytes());
+    }
+
+    #[test]
+    fn a_socket_that_is_not_there_is_told_at_once() {
+        let error = Feed::new("/nonexistent/wall.sock".into()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

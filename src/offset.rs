@@ -198,30 +198,30 @@ impl Look {
 /// One question and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
-    /// The clocks just before the question was sent; its `wall` is the `t1` of the theorem.
-    pub asked: Look,
-    /// The clocks just after the answer was received; its `wall` is the `t4` of the theorem.
-    pub heard: Look,
+    /// Our clocks, some time before.
+    pub before: Look,
+    /// CLOCK_MONOTONIC when the question went out, at the earliest.
+    pub asked: Nanos,
+    /// CLOCK_MONOTONIC when the answer was in, at the latest.
+    pub heard: Nanos,
+    /// Our clocks, some time after.
+    pub after: Look,
     /// What the server said.
     pub reading: Reading,
 }
 
 impl Exchange {
-    /// From the question sent to the answer received. Taken from the monotonic clock, so never negative.
-    pub fn round_trip(&self) -> Nanos {
-        (self.heard.before - self.asked.after).max(0)
-    }
-
-    /// The theorem. It gives the offset at a moment within the round trip; to hold at its end, the interval is widened
-    /// by what the clocks may drift apart in it. `None` if our clock was set back in between.
-    fn estimate(&self) -> Option<Estimate> {
-        let (t1, t4) = (self.asked.wall, self.heard.wall);
+    /// The theorem, with `t1` and `t4` on our wall clock as early and as late as the difference of our clocks allows.
+    ///
+    /// It gives the offset at a moment within the round trip; to hold at its end, the interval is widened by what the
+    /// two clocks may drift apart in it.
+    fn offset(&self, base: Interval) -> Offset {
+        let (t1, t4) = (self.asked + base.low, self.heard + base.high);
         let Reading { time, resolution } = self.reading;
-        let interval = Interval::new(time - t4, time + resolution - t1)?.widened(drift(t4 - t1));
-        Some(Estimate {
-            interval,
-            as_of: t4,
-        })
+        // Never empty: t1 <= t4, as `base` is no empty interval and the monotonic clock never runs back.
+        let interval = Interval { low: time - t4, high: time + resolution - t1 };
+        let estimate = Estimate { interval: interval.widened(drift(t4 - t1)), as_of: t4 };
+        Offset { estimate, round_trip: self.heard - self.asked, samples: 1, resolution, restarts: 0 }
     }
 }
 
@@ -333,6 +333,18 @@ pub struct Offset {
     pub restarts: u32,
 }
 
+impl Offset {
+    /// What both together say; `None` if they contradict each other.
+    fn and(self, fresh: Self) -> Option<Self> {
+        Some(Self {
+            estimate: self.estimate.and(fresh.estimate)?,
+            round_trip: self.round_trip.min(fresh.round_trip),
+            samples: self.samples + fresh.samples,
+            ..self
+        })
+    }
+}
+
 /// One server's measurement: knows what to ask, when, and what the answers amount to.
 ///
 /// A server that tells nanoseconds is asked back to back, [`SAMPLES`] times: the narrowest round trips win by themselves.
@@ -431,51 +443,29 @@ impl Measurement {
 
     /// Takes in an answer.
     pub fn heard(&mut self, exchange: &Exchange) -> Heard {
-        let base = exchange.asked.base().intersection(exchange.heard.base());
-        let fresh = base
-            .and_then(|_| exchange.estimate())
-            .map(|estimate| Offset {
-                estimate,
-                round_trip: exchange.round_trip(),
-                samples: 1,
-                resolution: exchange.reading.resolution,
-                restarts: self.restarts,
-            });
         self.whole_seconds |= exchange.reading.resolution >= SECOND;
-        if let Some(pass) = &mut self.pass {
-            pass.next = exchange.asked.wall + pass.spacing;
-        }
-        if let (Some(base), Some(fresh)) = (base, fresh) {
-            // Nothing before it to contradict: the two `None` of a new measurement agree with all.
-            let base = self
-                .base
-                .map_or(Some(base), |known| known.intersection(base));
-            let found = self.found.map_or(Some(fresh), |found| {
-                Some(Offset {
-                    estimate: found.estimate.and(fresh.estimate)?,
-                    round_trip: found.round_trip.min(fresh.round_trip),
-                    samples: found.samples + 1,
-                    resolution: found.resolution.min(fresh.resolution),
-                    ..found
-                })
-            });
-            if base.is_some() && found.is_some() {
-                (self.base, self.found) = (base, found);
-                return Heard::Taken;
+        let base = exchange.before.base().intersection(exchange.after.base());
+        if let (Some(known), Some(base)) = (self.base.or(base), base) {
+            if let Some(base) = known.intersection(base) {
+                let fresh = exchange.offset(base);
+                let both = match self.found {
+                    Some(found) => found.and(fresh),
+                    None => Some(fresh),
+                };
+                if both.is_some() {
+                    (self.base, self.found) = (Some(base), both);
+                    if let Some(pass) = &mut self.pass {
+                        pass.next = exchange.asked + base.low + pass.spacing;
+                    }
+                    return Heard::Taken;
+                }
             }
         }
         self.restarts += 1;
         (self.pass, self.passes) = (None, 0);
         self.base = base;
-        self.found = fresh.map(|fresh| Offset {
-            restarts: self.restarts,
-            ..fresh
-        });
-        if self.restarts > RESTARTS {
-            Heard::Unsteady
-        } else {
-            Heard::Restarted
-        }
+        self.found = base.map(|base| Offset { restarts: self.restarts, ..exchange.offset(base) });
+        if self.restarts > RESTARTS { Heard::Unsteady } else { Heard::Restarted }
     }
 }
 
@@ -527,12 +517,12 @@ mod tests {
             self.offset + at * self.ppm / 1_000_000
         }
 
+        fn mono(&self) -> Nanos {
+            self.now - self.base
+        }
+
         fn look(&self) -> Look {
-            Look {
-                before: self.now - self.base,
-                wall: self.now,
-                after: self.now - self.base,
-            }
+            Look { before: self.mono(), wall: self.now, after: self.mono() }
         }
 
         fn exchange(&mut self, at: Nanos) -> Exchange {
@@ -541,19 +531,13 @@ mod tests {
             if at > self.now {
                 self.now = at + overslept;
             }
-            let asked = self.look();
+            let (before, asked) = (self.look(), self.mono());
             self.now += there;
             let server = self.now + self.truth(self.now);
             self.now += back;
             let time = server.div_euclid(self.resolution) * self.resolution;
-            Exchange {
-                asked,
-                heard: self.look(),
-                reading: Reading {
-                    time,
-                    resolution: self.resolution,
-                },
-            }
+            let reading = Reading { time, resolution: self.resolution };
+            Exchange { before, asked, heard: self.mono(), after: self.look(), reading }
         }
 
         /// Measures to the end; panics if the truth is outside at any step. Also the bound after each answer.
@@ -588,13 +572,15 @@ mod tests {
     #[test]
     fn the_offset_lies_between_reading_less_heard_and_reading_less_asked() {
         let mut world = world(3_500 * MILLI, 1, vec![[20 * MICRO, 30 * MICRO, 0]]);
-        let estimate = world.exchange(0).estimate().unwrap();
-        let drift = 25; // 50 us at 500 ppm
+        let exchange = world.exchange(0);
+        let estimate = exchange.offset(exchange.before.base()).estimate;
+        // 50 us and 2 ns at 500 ppm, and 1 ns of what is not known of our clocks' difference.
+        let slack = 26 + 1;
         assert_eq!(
             estimate.interval,
-            interval(3_499_970_000 - drift, 3_500_020_001 + drift)
+            interval(3_499_970_000 - slack, 3_500_020_001 + slack)
         );
-        assert_eq!(estimate.as_of, world.now);
+        assert_eq!(estimate.as_of, world.now + 1);
     }
 
     #[test]
@@ -767,7 +753,7 @@ mod tests {
             let mut world = world(0, 1, vec![[MICRO, MICRO, 0]]);
             let mut measurement = Measurement::new(None);
             let mut exchange = world.exchange(0);
-            exchange.heard.wall += step;
+            exchange.after.wall += step;
             assert_eq!(measurement.heard(&exchange), Heard::Restarted);
             assert_eq!(measurement.found(), None);
         }

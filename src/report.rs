@@ -184,7 +184,7 @@ impl Report {
             .collect()
     }
 
-    /// `3 of 3 servers agree`, and who does not.
+    /// `agreed by 2 of 3 servers`, and who does not.
     fn verdict(&self) -> String {
         let answered = self.answered();
         let Some(agreement) = self.agreement else {
@@ -399,4 +399,293 @@ fn json_text(text: &str) -> String {
     }
     json.push('"');
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    const MILLI: Nanos = 1_000_000;
+
+    fn measured(low: Nanos, high: Nanos) -> Result<Offset, String> {
+        Ok(Offset {
+            estimate: Estimate {
+                interval: Interval::new(low, high).unwrap(),
+                as_of: 1_783_213_507 * SECOND + 7,
+            },
+            round_trip: 10_250,
+            samples: 8,
+            resolution: 1,
+            restarts: 0,
+        })
+    }
+
+    fn report(outcomes: Vec<Result<Offset, String>>) -> Report {
+        let server = |(number, outcome)| Server {
+            name: format!("10.0.0.{number}:9527"),
+            outcome,
+        };
+        Report::new(
+            outcomes
+                .into_iter()
+                .enumerate()
+                .map(|(n, o)| (n + 1, o))
+                .map(server)
+                .collect(),
+        )
+    }
+
+    fn limits(warn: Option<Nanos>, critical: Option<Nanos>) -> Limits {
+        Limits {
+            warn: warn.map(|w| w * MILLI),
+            critical: critical.map(|c| c * MILLI),
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_rounded_up_to_three_digits() {
+        for (nanos, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (5_121, "5.13 us"),
+            (51_210, "51.3 us"),
+            (512_100, "513 us"),
+            (999_600, "1000 us"),
+            (1_000_000, "1.00 ms"),
+            (1_000_001, "1.01 ms"),
+            (499_999_999, "500 ms"),
+            (SECOND, "1.00 s"),
+            (86_400 * SECOND + 1, "86500 s"),
+        ] {
+            assert_eq!(about(nanos), text);
+        }
+    }
+
+    #[test]
+    fn one_server_is_one_line() {
+        assert_eq!(
+            report(vec![measured(3_499_994_000, 3_500_006_000)]).text(),
+            "10.0.0.1:9527  +3.500000000 s ± 6.00 us  round trip 10.3 us  8 samples\n"
+        );
+    }
+
+    #[test]
+    fn a_liar_is_named_on_its_line_and_on_the_last() {
+        let two_seconds = 2 * SECOND;
+        let honest = measured(-6_000, 8_000);
+        let report = report(vec![
+            honest.clone(),
+            measured(two_seconds, two_seconds + 9),
+            measured(-7_000, 5_000),
+            Err("no answer within 6s".to_owned()),
+        ]);
+        assert_eq!(
+            report.text(),
+            "10.0.0.1:9527  +0.000001000 s ± 7.00 us  round trip 10.3 us  8 samples\n\
+             10.0.0.2:9527  +2.000000004 s ± 5 ns  round trip 10.3 us  8 samples  disagrees\n\
+             10.0.0.3:9527  -0.000001000 s ± 6.00 us  round trip 10.3 us  8 samples\n\
+             agreed         -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, 1 silent\n"
+        );
+        assert_eq!(
+            report.failures().collect::<Vec<_>>(),
+            [("10.0.0.4:9527", "no answer within 6s")]
+        );
+    }
+
+    #[test]
+    fn two_against_two_is_no_majority() {
+        let report = report(
+            [0, 1, 2_000, 2_001]
+                .map(|at| measured(at, at + 100))
+                .to_vec(),
+        );
+        assert_eq!(report.agreed(), None);
+        assert!(
+            report
+                .text()
+                .ends_with("agreed         no majority among 4 servers\n"),
+            "{}",
+            report.text()
+        );
+        assert_eq!(
+            report.check(limits(Some(1), None)),
+            (
+                Status::Unknown,
+                "WALLCLOCK UNKNOWN: no majority among 4 servers".to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn only_what_is_certain_is_said() {
+        let both = limits(Some(100), Some(1_000));
+        for (low, high, status) in [
+            (-100, 100, Status::Ok),
+            (-100, 101, Status::Unknown),
+            (100, 100, Status::Ok),
+            (101, 1_000, Status::Warning),
+            (-5_000, -101, Status::Warning),
+            (1_001, 1_002, Status::Critical),
+            (-1_002, -1_001, Status::Critical),
+            (-5_000, 5_000, Status::Unknown),
+        ] {
+            let interval = Interval::new(low * MILLI, high * MILLI).unwrap();
+            assert_eq!(both.judge(interval), status, "{low} to {high}");
+        }
+        let far = Interval::around(5_000 * MILLI, 1);
+        assert_eq!(limits(Some(100), None).judge(far), Status::Warning);
+        assert_eq!(limits(None, Some(100)).judge(far), Status::Critical);
+        assert_eq!(limits(None, Some(5_000)).judge(far), Status::Unknown);
+    }
+
+    #[test]
+    fn the_plugin_says_its_verdict_and_why_in_one_line() {
+        let check = |low, high| {
+            report(vec![measured(low, high)])
+                .check(limits(Some(100), Some(1_000)))
+                .1
+        };
+        assert_eq!(
+            check(-4_000, 6_000),
+            "WALLCLOCK OK: offset +0.000001000 s +/- 5.00 us, agreed by 1 of 1 server \
+             | offset=0.000001000s;-0.1:0.1;-1:1 bound=0.000005000s;;;0"
+        );
+        assert_eq!(
+            check(-1_500 * MILLI, -1_400 * MILLI),
+            "WALLCLOCK CRITICAL: offset -1.450000000 s +/- 50.0 ms, certainly beyond 1 s, agreed by 1 of 1 server \
+             | offset=-1.450000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0"
+        );
+        assert!(check(50 * MILLI, 150 * MILLI).contains("UNKNOWN"));
+    }
+
+    /// Every key that the README names, and no other.
+    const KEYS: [&str; 9] = [
+        "time", "offset", "bound", "low", "high", "agree", "answered", "asked", "servers",
+    ];
+    const SERVER_KEYS: [&str; 12] = [
+        "server",
+        "time",
+        "offset",
+        "bound",
+        "low",
+        "high",
+        "round_trip",
+        "resolution",
+        "samples",
+        "restarts",
+        "agrees",
+        "error",
+    ];
+
+    fn keys(object: &Value, expected: &[&str]) {
+        let mut keys: Vec<_> = object
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut expected = expected.to_vec();
+        keys.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn the_json_object_always_has_the_same_keys() {
+        for report in [
+            report(vec![measured(-4_000, 6_000)]),
+            report(vec![
+                measured(-4_000, 6_000),
+                Err("\"dead\"\n\\".to_owned()),
+            ]),
+            report(vec![measured(0, 1), measured(5, 6)]),
+            report(vec![Err("dead".to_owned())]),
+        ] {
+            let json: Value = serde_json::from_str(&report.json()).unwrap();
+            keys(&json, &KEYS);
+            for server in json["servers"].as_array().unwrap() {
+                keys(server, &SERVER_KEYS);
+            }
+            assert!(!report.json().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn the_json_numbers_are_seconds_and_what_is_not_known_is_null() {
+        let report = report(vec![
+            measured(-4_000, 6_000),
+            Err("\"dead\"\n\\é".to_owned()),
+        ]);
+        let json: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["offset"], 1e-6);
+        assert_eq!(json["bound"], 5e-6);
+        assert_eq!(
+            (json["low"].as_f64(), json["high"].as_f64()),
+            (Some(-4e-6), Some(6e-6))
+        );
+        assert_eq!(json["time"], 1_783_213_507.000000007);
+        assert_eq!(
+            (&json["agree"], &json["answered"], &json["asked"]),
+            (&1.into(), &1.into(), &2.into())
+        );
+        let [alive, dead] = &json["servers"].as_array().unwrap()[..] else {
+            panic!("{json}")
+        };
+        assert_eq!(alive["server"], "10.0.0.1:9527");
+        assert_eq!(
+            (&alive["agrees"], &alive["error"]),
+            (&Value::Bool(true), &Value::Null)
+        );
+        assert_eq!(
+            (&alive["round_trip"], &alive["resolution"]),
+            (&1.025e-5.into(), &1e-9.into())
+        );
+        assert_eq!(
+            (&dead["offset"], &dead["samples"], &dead["agrees"]),
+            (&Value::Null, &0.into(), &Value::Null)
+        );
+        assert_eq!(dead["error"], "\"dead\"\n\\é");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_as_a_json_string(text in any::<String>()) {
+            prop_assert_eq!(serde_json::from_str::<String>(&json_text(&text)).unwrap(), text);
+        }
+
+        #[test]
+        fn seconds_are_exact(nanos in -10i128.pow(20)..10i128.pow(20)) {
+            let text = signed(nanos);
+            let (whole, fraction) = text.split_once('.').unwrap();
+            let digits: Nanos = format!("{whole}{fraction}").parse().unwrap();
+            prop_assert_eq!((digits, fraction.len()), (nanos, 9));
+        }
+
+        #[test]
+        fn a_length_of_time_is_never_shown_shorter_than_it_is(nanos in 0..10i128.pow(13)) {
+            let text = about(nanos);
+            let (number, unit) = text.split_once(' ').unwrap();
+            let unit = match unit { "ns" => 1e0, "us" => 1e3, "ms" => 1e6, _ => 1e9 };
+            let shown = number.parse::<f64>().unwrap() * unit;
+            prop_assert!(shown >= nanos as f64 * (1.0 - 1e-12) && shown <= nanos as f64 * 1.011 + 1e-6, "{}", text);
+        }
+
+        #[test]
+        fn no_verdict_is_wrong_wherever_in_the_interval_the_truth_is(
+            low in -300..300i128, width in 0..300i128, at in 0.0..=1.0f64, warn in 0..100i128, more in 0..100i128,
+        ) {
+            let truth = low + (width as f64 * at) as i128;
+            let (warn, critical) = (warn, warn + more);
+            let limits = Limits { warn: Some(warn), critical: Some(critical) };
+            match limits.judge(Interval::new(low, low + width).unwrap()) {
+                Status::Ok => prop_assert!(truth.abs() <= warn),
+                Status::Warning => prop_assert!(truth.abs() > warn),
+                Status::Critical => prop_assert!(truth.abs() > critical),
+                Status::Unknown => prop_assert!(width > 0),
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@ pub struct Picture {
 
 impl Picture {
     /// How wide it is, in columns.
-    pub const COLUMNS: usize = 31;
+    pub const COLUMNS: usize = 37;
 
     /// How many of the last intervals decide on the axis.
     const RECENT: usize = 20;
@@ -149,5 +149,74 @@ impl Summary {
             );
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn estimate(low: Nanos, high: Nanos, as_of: Nanos) -> Estimate {
+        Estimate {
+            interval: Interval::new(low, high).unwrap(),
+            as_of,
+        }
+    }
+
+    #[test]
+    fn the_axis_stays_until_an_interval_leaves_it() {
+        let mut picture = Picture::default();
+        let (ruler, bar) = picture.draw(Interval::around(0, 5_000));
+        assert_eq!(ruler.as_deref(), Some("-0.000010000       +0.000010000"));
+        assert_eq!(bar, "        -------o-------        ");
+        let (ruler, bar) = picture.draw(Interval::around(4_000, 2_000));
+        assert_eq!(ruler, None);
+        assert_eq!(bar, "               |  ---o---      ");
+        let (ruler, bar) = picture.draw(Interval::around(3_500_000_000, 2_000));
+        assert_eq!(ruler.as_deref(), Some("-2.000000000       +6.000000000"));
+        assert_eq!(bar, "        |            o         ");
+    }
+
+    #[test]
+    fn the_axis_narrows_again_once_an_outlier_is_long_past() {
+        let mut picture = Picture::default();
+        picture.draw(Interval::around(SECOND, 5_000));
+        let mut rulers = 0;
+        for _ in 0..30 {
+            rulers += usize::from(picture.draw(Interval::around(0, 5_000)).0.is_some());
+        }
+        assert_eq!(rulers, 2);
+    }
+
+    #[test]
+    fn the_summary_tells_the_range_the_narrowest_bound_and_how_fast_the_clocks_ran_apart() {
+        let mut summary = Summary::default();
+        assert!(!summary.any());
+        assert_eq!(summary.text(), "0 looks, no offset\n");
+        summary.add(Some(estimate(-1_000, 1_000, 0)));
+        summary.add(None);
+        summary.add(Some(estimate(9_500, 10_500, 10 * SECOND)));
+        assert!(summary.any());
+        assert_eq!(
+            summary.text(),
+            "3 looks, 2 with an offset: -0.000001000 to +0.000010500 s, narrowest bound 500 ns\n\
+             in 10.0 s: the clocks ran apart by +0.850 to +1.150 ppm\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_bar_is_as_wide_as_the_picture_and_its_ruler_too(
+            intervals in prop::collection::vec((-10i128.pow(14)..10i128.pow(14), 0..10i128.pow(10)), 1..50),
+        ) {
+            let mut picture = Picture::default();
+            for (low, width) in intervals {
+                let (ruler, bar) = picture.draw(Interval::new(low, low + width).unwrap());
+                prop_assert_eq!(bar.chars().count(), Picture::COLUMNS);
+                prop_assert!(ruler.is_none_or(|r| r.chars().count() >= Picture::COLUMNS));
+                prop_assert!(picture.axis.unwrap().hull(Interval::new(low, low + width).unwrap()) == picture.axis.unwrap());
+            }
+        }
     }
 }
