@@ -1,155 +1,145 @@
-//! One server's offset, over a socket: the hands of [`offset`](crate::offset).
+//! The hands of [`offset`](crate::offset): one line and one thread for each server.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::mpsc::Sender;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::ask::{Line, Patience, TryError};
+use crate::chain;
 use crate::offset::{Exchange, Heard, Look, Measurement, Nanos, Next, Offset, Reading};
-
-/// How to measure.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How many answers to take; `None` for as many as the server's resolution calls for.
-    pub samples: Option<u32>,
-    /// How long to wait for one answer.
-    pub timeout: Duration,
-    /// How many questions may go unanswered before a server is given up.
-    pub retries: u32,
-}
+use crate::report::{Report, Server};
+use crate::strftime::{Format, FormatError};
 
 /// Why a server gave no offset.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum MeasureError {
     /// No socket that reaches it.
-    #[error("no way there")]
-    Connect(#[source] io::Error),
-    /// The question could not be sent, or the host said that nobody listens there.
-    #[error("not asked")]
-    Ask(#[source] io::Error),
-    /// Silence.
-    #[error("no answer within {0:?}")]
-    Silent(Duration),
-    /// It refused even `%s`.
-    #[error("refused: {0}")]
-    Refused(String),
+    #[error(transparent)]
+    Connect(io::Error),
+    /// What became of the last question.
+    #[error(transparent)]
+    Ask(#[from] TryError),
     /// It answered `%s` with something else than seconds.
-    #[error("{0:?} is no time")]
-    NoTime(String),
-    /// A clock was stepped again and again.
-    #[error("a clock is being stepped all the time, ours or the server's")]
+    #[error("it answered {0:?}, which is no count of seconds")]
+    NoSeconds(String),
+    /// Restarted too often.
+    #[error("a clock is being stepped again and again, ours or the server's")]
     Unsteady,
-}
-
-/// What a measurement on its own thread has to tell.
-#[derive(Debug)]
-pub enum Event {
-    /// So far it is this.
-    Progress(Offset),
-    /// It is over.
-    Done(Result<Offset, Error>),
+    /// What [`Measurement`] asks for is no format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }
 
 /// Sleeping wakes some 60 us late, so the last stretch of a wait is spent awake.
 const AWAKE: Duration = Duration::from_micros(150);
 
-/// Measures one server on a thread of its own and sends what it has to tell, marked with `mark`.
-pub fn spawn<T: Copy + Send + 'static>(
-    mark: T,
-    server: SocketAddr,
-    options: Options,
-    to: Sender<(T, Event)>,
-) {
-    thread::spawn(move || {
-        // Nobody there to hear means that the program is at its end.
-        let done = measure(server, options, &mut |found| {
-            drop(to.send((mark, Event::Progress(found))))
+/// Measures all servers at once; `progress` hears of every answer taken. It takes as long as the slowest of them: a
+/// silent one `per_try` x `tries`.
+pub fn measure_all(
+    servers: &[SocketAddr],
+    samples: Option<u32>,
+    patience: Patience,
+    progress: &(dyn Fn(SocketAddr, Offset) + Sync),
+) -> Report {
+    let one = |server| {
+        let measured = measure(server, samples, patience, &|found| progress(server, found));
+        Server {
+            name: server.to_string(),
+            outcome: measured.map_err(|error| chain(&error)),
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = servers
+            .iter()
+            .map(|&server| scope.spawn(move || one(server)))
+            .collect();
+        let servers = threads.into_iter().map(|thread| match thread.join() {
+            Ok(server) => server,
+            Err(panic) => std::panic::resume_unwind(panic),
         });
-        drop(to.send((mark, Event::Done(done))));
-    });
+        Report::new(servers.collect())
+    })
 }
 
-/// Measures one server; `progress` hears of each answer taken.
+/// Measures one server.
+///
+/// At most `tries` questions may go unanswered. A server that falls silent after some answers is measured by those.
 ///
 /// # Errors
 ///
-/// Only if there is nothing to tell: a server that falls silent after some answers was measured by those.
+/// Only if there is nothing to tell.
 pub fn measure(
     server: SocketAddr,
-    options: Options,
-    progress: &mut dyn FnMut(Offset),
-) -> Result<Offset, Error> {
-    let clocks = Clocks {
-        origin: Instant::now(),
-    };
-    let mut line = Line::open(server, options.timeout).map_err(Error::Connect)?;
-    let mut measurement = Measurement::new(options.samples);
-    let mut unanswered = 0;
-    while let Next::Ask(at) = measurement.next(clocks.look().wall) {
-        wait(at - clocks.look().wall);
-        let answer = line
-            .ask(measurement.question(), &clocks)
-            .map_err(Error::Ask);
-        match (answer, measurement.found()) {
-            (Ok(Answer::Text { text, asked, heard }), _) => {
-                let Some(reading) = Reading::parse(&text) else {
-                    // Whatever it made of %N, it may know %s.
-                    if measurement.refused() {
-                        continue;
-                    }
-                    return Err(Error::NoTime(text));
-                };
-                match measurement.heard(&Exchange {
-                    asked,
-                    heard,
-                    reading,
-                }) {
-                    Heard::Unsteady => return Err(Error::Unsteady),
-                    Heard::Taken | Heard::Restarted => {}
-                }
-                if let Some(found) = measurement.found() {
-                    progress(found);
-                }
+    samples: Option<u32>,
+    patience: Patience,
+    progress: &dyn Fn(Offset),
+) -> Result<Offset, MeasureError> {
+    let origin = Instant::now();
+    let line = Line::open(server).map_err(MeasureError::Connect)?;
+    let mut measurement = Measurement::new(samples);
+    let mut tries = patience.tries;
+    loop {
+        let mut before = look(origin);
+        match measurement.next(before.wall) {
+            Next::Done => break,
+            Next::Ask(at) if at > before.wall => {
+                wait(at - before.wall);
+                before = look(origin);
             }
-            (Ok(Answer::Refused(reason)), _) => {
-                if !measurement.refused() {
-                    return Err(Error::Refused(reason));
-                }
-            }
-            (Ok(Answer::Silence), found) => {
-                unanswered += 1;
-                if unanswered > options.retries {
-                    return found.ok_or(Error::Silent(options.timeout * unanswered));
-                }
-            }
-            (Err(_), Some(found)) => return Ok(found),
-            (Err(error), None) => return Err(error),
+            Next::Ask(_) => {}
         }
-    }
-    measurement.found().ok_or(Error::Unsteady)
-}
-
-/// Our two clocks.
-struct Clocks {
-    /// Where the monotonic one counts from.
-    origin: Instant,
-}
-
-impl Clocks {
-    fn look(&self) -> Look {
-        let before = self.origin.elapsed().as_nanos() as Nanos;
-        let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => since.as_nanos() as Nanos,
-            Err(until) => -(until.duration().as_nanos() as Nanos),
+        let question = Format::parse(measurement.question().as_bytes())?;
+        let answer = match line.ask(&question, patience.per_try) {
+            Ok(answer) => answer,
+            Err(TryError::Refused(_) | TryError::Foreign(_)) if measurement.refused() => continue,
+            Err(TryError::Silent(_)) if tries > 1 => {
+                tries -= 1;
+                continue;
+            }
+            Err(error) => return measurement.found().ok_or(error.into()),
         };
-        let after = self.origin.elapsed().as_nanos() as Nanos;
-        Look {
+        let after = look(origin);
+        let text = String::from_utf8_lossy(&answer.text);
+        let Some(reading) = Reading::parse(&text) else {
+            if measurement.refused() {
+                continue;
+            }
+            return Err(MeasureError::NoSeconds(text.into_owned()));
+        };
+        let since = |moment: Instant| nanos(moment.duration_since(origin));
+        let (asked, heard) = (since(answer.asked), since(answer.heard));
+        match measurement.heard(&Exchange {
             before,
-            wall,
+            asked,
+            heard,
             after,
+            reading,
+        }) {
+            Heard::Unsteady => return Err(MeasureError::Unsteady),
+            Heard::Taken | Heard::Restarted => measurement.found().into_iter().for_each(progress),
         }
     }
+    measurement.found().ok_or(MeasureError::Unsteady)
+}
+
+/// One look at our clocks; the monotonic one counts from `origin`.
+fn look(origin: Instant) -> Look {
+    let before = nanos(origin.elapsed());
+    let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(until) => -nanos(until.duration()),
+    };
+    Look {
+        before,
+        wall,
+        after: nanos(origin.elapsed()),
+    }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    // Some 5e11 years of nanoseconds fit.
+    duration.as_nanos() as Nanos
 }
 
 /// Waits so many nanoseconds, by the monotonic clock.
@@ -161,76 +151,5 @@ fn wait(nanos: Nanos) {
     thread::sleep(length.saturating_sub(AWAKE));
     while begun.elapsed() < length {
         std::hint::spin_loop();
-    }
-}
-
-/// What came back for one question.
-enum Answer {
-    /// The text, and our clocks around it.
-    Text {
-        text: String,
-        asked: Look,
-        heard: Look,
-    },
-    /// An error answer.
-    Refused(String),
-    /// Nothing within the deadline.
-    Silence,
-}
-
-/// A socket that hears nobody but the server.
-struct Line {
-    socket: UdpSocket,
-    timeout: Duration,
-    questions: u64,
-}
-
-impl Line {
-    fn open(server: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let socket = match server {
-            SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
-        }?;
-        socket.connect(server)?;
-        Ok(Self {
-            socket,
-            timeout,
-            questions: std::process::id().into(),
-        })
-    }
-
-    fn ask(&mut self, format: &str, clocks: &Clocks) -> io::Result<Answer> {
-        self.questions += 1;
-        let nonce = format!("{:x}|", self.questions);
-        let question = format!("{nonce}{format}");
-        let mut buffer = [0; 2048];
-        let asked = clocks.look();
-        self.socket.send(question.as_bytes())?;
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Answer::Silence);
-            }
-            self.socket.set_read_timeout(Some(left))?;
-            let length = match self.socket.recv(&mut buffer) {
-                Ok(length) => length,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Silence),
-                Err(e) => return Err(e),
-            };
-            let heard = clocks.look();
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            if let Some(text) = text.strip_prefix(&nonce) {
-                return Ok(Answer::Text {
-                    text: text.to_owned(),
-                    asked,
-                    heard,
-                });
-            }
-            if let Some(reason) = text.strip_prefix("error: ") {
-                return Ok(Answer::Refused(reason.to_owned()));
-            }
-        }
     }
 }

@@ -219,9 +219,21 @@ impl Exchange {
         let (t1, t4) = (self.asked + base.low, self.heard + base.high);
         let Reading { time, resolution } = self.reading;
         // Never empty: t1 <= t4, as `base` is no empty interval and the monotonic clock never runs back.
-        let interval = Interval { low: time - t4, high: time + resolution - t1 };
-        let estimate = Estimate { interval: interval.widened(drift(t4 - t1)), as_of: t4 };
-        Offset { estimate, round_trip: self.heard - self.asked, samples: 1, resolution, restarts: 0 }
+        let interval = Interval {
+            low: time - t4,
+            high: time + resolution - t1,
+        };
+        let estimate = Estimate {
+            interval: interval.widened(drift(t4 - t1)),
+            as_of: t4,
+        };
+        Offset {
+            estimate,
+            round_trip: self.heard - self.asked,
+            samples: 1,
+            resolution,
+            restarts: 0,
+        }
     }
 }
 
@@ -445,27 +457,31 @@ impl Measurement {
     pub fn heard(&mut self, exchange: &Exchange) -> Heard {
         self.whole_seconds |= exchange.reading.resolution >= SECOND;
         let base = exchange.before.base().intersection(exchange.after.base());
-        if let (Some(known), Some(base)) = (self.base.or(base), base) {
-            if let Some(base) = known.intersection(base) {
-                let fresh = exchange.offset(base);
-                let both = match self.found {
-                    Some(found) => found.and(fresh),
-                    None => Some(fresh),
-                };
-                if both.is_some() {
-                    (self.base, self.found) = (Some(base), both);
-                    if let Some(pass) = &mut self.pass {
-                        pass.next = exchange.asked + base.low + pass.spacing;
-                    }
-                    return Heard::Taken;
+        if let Some(fresh) = base
+            && let Some(base) = self.base.unwrap_or(fresh).intersection(fresh)
+        {
+            let fresh = exchange.offset(base);
+            let both = self.found.map_or(Some(fresh), |found| found.and(fresh));
+            if both.is_some() {
+                (self.base, self.found) = (Some(base), both);
+                if let Some(pass) = &mut self.pass {
+                    pass.next = exchange.asked + base.low + pass.spacing;
                 }
+                return Heard::Taken;
             }
         }
         self.restarts += 1;
         (self.pass, self.passes) = (None, 0);
         self.base = base;
-        self.found = base.map(|base| Offset { restarts: self.restarts, ..exchange.offset(base) });
-        if self.restarts > RESTARTS { Heard::Unsteady } else { Heard::Restarted }
+        self.found = base.map(|base| Offset {
+            restarts: self.restarts,
+            ..exchange.offset(base)
+        });
+        if self.restarts > RESTARTS {
+            Heard::Unsteady
+        } else {
+            Heard::Restarted
+        }
     }
 }
 
@@ -522,7 +538,11 @@ mod tests {
         }
 
         fn look(&self) -> Look {
-            Look { before: self.mono(), wall: self.now, after: self.mono() }
+            Look {
+                before: self.mono(),
+                wall: self.now,
+                after: self.mono(),
+            }
         }
 
         fn exchange(&mut self, at: Nanos) -> Exchange {
@@ -536,8 +556,17 @@ mod tests {
             let server = self.now + self.truth(self.now);
             self.now += back;
             let time = server.div_euclid(self.resolution) * self.resolution;
-            let reading = Reading { time, resolution: self.resolution };
-            Exchange { before, asked, heard: self.mono(), after: self.look(), reading }
+            let reading = Reading {
+                time,
+                resolution: self.resolution,
+            };
+            Exchange {
+                before,
+                asked,
+                heard: self.mono(),
+                after: self.look(),
+                reading,
+            }
         }
 
         /// Measures to the end; panics if the truth is outside at any step. Also the bound after each answer.

@@ -194,7 +194,7 @@ impl Report {
             };
         };
         let mut text = format!(
-            "{} of {} agree",
+            "agreed by {} of {}",
             agreement.count,
             plural(answered, "server")
         );
@@ -217,7 +217,7 @@ impl Report {
             .map(|s| s.name.chars().count())
             .max()
             .unwrap_or(0)
-            .max("agreed".len());
+            .max("together".len());
         let width = if self.servers.len() == 1 { 0 } else { width };
         let mut text = String::new();
         for Server { name, outcome } in &self.servers {
@@ -248,10 +248,10 @@ impl Report {
             match self.agreed() {
                 Some(estimate) => {
                     let offset = plus_minus(estimate.interval, "±");
-                    let _ = writeln!(text, "{:width$}  {offset}  {}", "agreed", self.verdict());
+                    let _ = writeln!(text, "{:width$}  {offset}  {}", "together", self.verdict());
                 }
                 None => {
-                    let _ = writeln!(text, "{:width$}  {}", "agreed", self.verdict());
+                    let _ = writeln!(text, "{:width$}  {}", "together", self.verdict());
                 }
             }
         }
@@ -487,7 +487,7 @@ mod tests {
             "10.0.0.1:9527  +0.000001000 s ± 7.00 us  round trip 10.3 us  8 samples\n\
              10.0.0.2:9527  +2.000000004 s ± 5 ns  round trip 10.3 us  8 samples  disagrees\n\
              10.0.0.3:9527  -0.000001000 s ± 6.00 us  round trip 10.3 us  8 samples\n\
-             agreed         -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, 1 silent\n"
+             together       -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, 1 silent\n"
         );
         assert_eq!(
             report.failures().collect::<Vec<_>>(),
@@ -506,7 +506,7 @@ mod tests {
         assert!(
             report
                 .text()
-                .ends_with("agreed         no majority among 4 servers\n"),
+                .ends_with("together       no majority among 4 servers\n"),
             "{}",
             report.text()
         );
