@@ -24,6 +24,7 @@
 //! | [`offset`] | how far off a server's clock is: intervals, Marzullo, the plan of what to ask when; pure |
 //! | [`measure`](mod@measure) | the hands of `offset`: one line and thread a server |
 //! | [`report`], [`watch`] | offsets in words: text, JSON, a plugin's line; picture and summary; pure |
+//! | [`look`] | the offset on a terminal or in a pipe: progress, and one look after another |
 //! | [`chrony`] | samples for a chronyd that sets our clock |
 //! | [`logging`], [`generate`](mod@generate) | env_logger for terminal and journal; manual pages and completions |
 //!
@@ -46,6 +47,7 @@ pub mod endpoint;
 pub mod generate;
 pub mod listen;
 pub mod logging;
+pub mod look;
 pub mod manager;
 pub mod measure;
 pub mod memo;

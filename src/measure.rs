@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::ask::{Line, Patience, TryError};
 use crate::chain;
-use crate::offset::{Exchange, Heard, Look, Measurement, Nanos, Next, Offset, Reading};
+use crate::offset::{Clocks, Exchange, Heard, Measurement, Nanos, Next, Offset, Wanted};
 use crate::report::{Report, Server};
 use crate::strftime::{Format, FormatError};
 
@@ -38,12 +38,12 @@ const AWAKE: Duration = Duration::from_micros(150);
 /// silent one `per_try` x `tries`.
 pub fn measure_all(
     servers: &[SocketAddr],
-    samples: Option<u32>,
+    wanted: Wanted,
     patience: Patience,
     progress: &(dyn Fn(SocketAddr, Offset) + Sync),
 ) -> Report {
     let one = |server| {
-        let measured = measure(server, samples, patience, &|found| progress(server, found));
+        let measured = measure(server, wanted, patience, &|found| progress(server, found));
         Server {
             name: server.to_string(),
             outcome: measured.map_err(|error| chain(&error)),
@@ -71,13 +71,13 @@ pub fn measure_all(
 /// Only if there is nothing to tell.
 pub fn measure(
     server: SocketAddr,
-    samples: Option<u32>,
+    wanted: Wanted,
     patience: Patience,
     progress: &dyn Fn(Offset),
 ) -> Result<Offset, MeasureError> {
     let origin = Instant::now();
     let line = Line::open(server).map_err(MeasureError::Connect)?;
-    let mut measurement = Measurement::new(samples);
+    let mut measurement = Measurement::new(wanted);
     let mut tries = patience.tries;
     loop {
         let mut before = look(origin);
@@ -101,7 +101,7 @@ pub fn measure(
         };
         let after = look(origin);
         let text = String::from_utf8_lossy(&answer.text);
-        let Some(reading) = Reading::parse(&text) else {
+        let Some(reading) = measurement.read(&text) else {
             if measurement.refused() {
                 continue;
             }
@@ -124,13 +124,13 @@ pub fn measure(
 }
 
 /// One look at our clocks; the monotonic one counts from `origin`.
-fn look(origin: Instant) -> Look {
+fn look(origin: Instant) -> Clocks {
     let before = nanos(origin.elapsed());
     let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => nanos(since),
         Err(until) => -nanos(until.duration()),
     };
-    Look {
+    Clocks {
         before,
         wall,
         after: nanos(origin.elapsed()),

@@ -1,7 +1,7 @@
 //! How far a server's clock is from ours: intervals that hold the truth, and the plan of what to ask next.
 //!
 //! One idea carries all of it. We asked at `t1` and heard at `t4` of our own clock; the answer says that the server's
-//! clock read `T`, cut off at a resolution `r` (1 s for `%s`, 1 ns for `%s.%N`). The server read its clock somewhere in
+//! clock read `T`, cut off at a resolution `r` (1 ns for `%s.%N`, 1 s and a [tick](TICK) for `%s`). The server read its clock somewhere in
 //! between, so it stood at `s` with `T <= s < T + r` while ours stood at `c` with `t1 <= c <= t4`. Hence
 //!
 //! > **Theorem.** The offset `s - c` lies in `[T - t4, T + r - t1]`.
@@ -20,6 +20,14 @@ pub type Nanos = i128;
 
 /// One second.
 pub const SECOND: Nanos = 1_000_000_000;
+
+/// How late a server that tells only whole seconds may begin them, unless told otherwise: 10 ms.
+///
+/// time(2) of glibc, and with it Python's `time.strftime`, does not look at the clock but at what the kernel's last tick
+/// left (CLOCK_REALTIME_COARSE). A tick is 1 to 10 ms (CONFIG_HZ), most often 4; on a virtual machine with 4 that lag
+/// was seen to be up to 7.5 ms. No answer tells such a server from one that looks at its clock and is that much behind,
+/// so without this the bound would be narrow and false. (It is also why our own daemon looks at the clock.)
+pub const TICK: Nanos = 10_000_000;
 
 /// How fast two clocks may run apart, in parts per million.
 ///
@@ -135,9 +143,9 @@ impl Interval {
 /// What a server said its clock reads: at least `time`, and less than `time + resolution`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Nanoseconds since the Unix epoch, cut off at the resolution.
+    /// Nanoseconds since the Unix epoch.
     pub time: Nanos,
-    /// One second, or one nanosecond.
+    /// One nanosecond; or one second and a tick.
     pub resolution: Nanos,
 }
 
@@ -146,8 +154,8 @@ impl Reading {
     ///
     /// Nine digits behind the point are nanoseconds. Anything else there is how one strftime or another passes on a
     /// conversion that it does not know (`%N` in glibc, `N` in the BSDs), and the seconds before it are as good as ever.
-    /// `None` for what does not begin with whole seconds.
-    pub fn parse(answer: &str) -> Option<Self> {
+    /// These may be late by a `tick` (see [`TICK`]). `None` for what does not begin with whole seconds.
+    pub fn parse(answer: &str, tick: Nanos) -> Option<Self> {
         let (seconds, fraction) = match answer.split_once('.') {
             Some((seconds, fraction)) => (seconds, Some(fraction)),
             None => (answer, None),
@@ -165,15 +173,15 @@ impl Reading {
             }
             _ => Self {
                 time,
-                resolution: SECOND,
+                resolution: SECOND + tick,
             },
         })
     }
 }
 
-/// One look at both of our clocks: monotonic, wall, monotonic again.
+/// Our two clocks, looked at together: monotonic, wall, monotonic again.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Clocks {
     /// CLOCK_MONOTONIC before the wall clock was read, from any origin that stays the same.
     pub before: Nanos,
     /// CLOCK_REALTIME.
@@ -182,7 +190,7 @@ pub struct Look {
     pub after: Nanos,
 }
 
-impl Look {
+impl Clocks {
     /// Wall minus monotonic clock, which only a step of the wall clock (or a suspended machine) changes: slewing moves
     /// both alike, clock_gettime(2). An interval for the same reason as the offset, so a step shows as soon as it is
     /// larger than a look takes; 1 ns more for the digits cut off.
@@ -199,13 +207,13 @@ impl Look {
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     /// Our clocks, some time before.
-    pub before: Look,
+    pub before: Clocks,
     /// CLOCK_MONOTONIC when the question went out, at the earliest.
     pub asked: Nanos,
     /// CLOCK_MONOTONIC when the answer was in, at the latest.
     pub heard: Nanos,
     /// Our clocks, some time after.
-    pub after: Look,
+    pub after: Clocks,
     /// What the server said.
     pub reading: Reading,
 }
@@ -339,7 +347,7 @@ pub struct Offset {
     pub round_trip: Nanos,
     /// How many answers are in it.
     pub samples: u32,
-    /// What the server can tell: 1 ns or 1 s.
+    /// What the server can tell: 1 ns, or 1 s and a tick.
     pub resolution: Nanos,
     /// How often it was begun anew because a clock was stepped.
     pub restarts: u32,
@@ -357,6 +365,24 @@ impl Offset {
     }
 }
 
+/// What to measure by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Answers to take from each server; `None` for as many as its resolution calls for.
+    pub samples: Option<u32>,
+    /// See [`TICK`].
+    pub tick: Nanos,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            samples: None,
+            tick: TICK,
+        }
+    }
+}
+
 /// One server's measurement: knows what to ask, when, and what the answers amount to.
 ///
 /// A server that tells nanoseconds is asked back to back, [`SAMPLES`] times: the narrowest round trips win by themselves.
@@ -365,11 +391,11 @@ impl Offset {
 /// of our clock as wide as the interval, so each **pass** spreads up to 31 questions evenly over the window of the next
 /// edge and stops at the first answer with the new second: the window is then a 32nd of what it was, plus a round trip.
 /// (Asking once an edge would halve it, at a second each; the edges are what is scarce.) From 1 s the passes go to
-/// 31 ms, 1 ms and the round trip, in three seconds and some fifty questions. It ends when another pass would not at
-/// least halve the interval, and after four.
+/// 31 ms, 1 ms and the round trip, in three seconds and some fifty questions; to the tick, if there is one, in two.
+/// It ends when another pass would not at least halve the interval, and after four.
 #[derive(Debug)]
 pub struct Measurement {
-    wanted: Option<u32>,
+    wanted: Wanted,
     whole_seconds: bool,
     base: Option<Interval>,
     found: Option<Offset>,
@@ -390,10 +416,10 @@ struct Pass {
 }
 
 impl Measurement {
-    /// A new one, of so many answers, or as many as the server's resolution calls for.
-    pub fn new(samples: Option<u32>) -> Self {
+    /// A new one.
+    pub fn new(wanted: Wanted) -> Self {
         Self {
-            wanted: samples,
+            wanted,
             whole_seconds: false,
             base: None,
             found: None,
@@ -425,7 +451,7 @@ impl Measurement {
         };
         let whole_seconds = found.resolution >= SECOND;
         let enough = if whole_seconds { u32::MAX } else { SAMPLES };
-        if found.samples >= self.wanted.unwrap_or(enough) {
+        if found.samples >= self.wanted.samples.unwrap_or(enough) {
             return Next::Done;
         }
         if !whole_seconds {
@@ -439,7 +465,7 @@ impl Measurement {
         }
         let window = found.estimate.at(edge - known.low);
         let spacing = window.width() / PARTS;
-        let reach = spacing.max(found.round_trip) + found.round_trip;
+        let reach = spacing.max(found.round_trip) + found.round_trip + self.wanted.tick;
         if self.passes == PASSES || self.passes > 0 && 2 * reach >= known.width() {
             return Next::Done;
         }
@@ -451,6 +477,11 @@ impl Measurement {
             next,
         });
         Next::Ask(next)
+    }
+
+    /// What an answer says; `None` if it says no time.
+    pub fn read(&self, answer: &str) -> Option<Reading> {
+        Reading::parse(answer, self.wanted.tick)
     }
 
     /// Takes in an answer.
@@ -525,6 +556,10 @@ mod tests {
         resolution: Nanos,
         /// Nanoseconds there, back, and overslept: taken in turn, for ever.
         delays: Vec<[Nanos; 3]>,
+        /// How far a whole-second server's answer lags behind its clock: taken in turn.
+        lags: Vec<Nanos>,
+        /// What the measurement believes of that.
+        tick: Nanos,
         asked: usize,
     }
 
@@ -537,8 +572,8 @@ mod tests {
             self.now - self.base
         }
 
-        fn look(&self) -> Look {
-            Look {
+        fn look(&self) -> Clocks {
+            Clocks {
                 before: self.mono(),
                 wall: self.now,
                 after: self.mono(),
@@ -555,10 +590,14 @@ mod tests {
             self.now += there;
             let server = self.now + self.truth(self.now);
             self.now += back;
-            let time = server.div_euclid(self.resolution) * self.resolution;
-            let reading = Reading {
-                time,
-                resolution: self.resolution,
+            let reading = if self.resolution == 1 {
+                Reading {
+                    time: server,
+                    resolution: 1,
+                }
+            } else {
+                let seconds = (server - self.lags[self.asked % self.lags.len()]).div_euclid(SECOND);
+                Reading::parse(&seconds.to_string(), self.tick).unwrap()
             };
             Exchange {
                 before,
@@ -571,7 +610,10 @@ mod tests {
 
         /// Measures to the end; panics if the truth is outside at any step. Also the bound after each answer.
         fn measure(&mut self, samples: Option<u32>) -> (Offset, Vec<(Nanos, Nanos)>) {
-            let mut measurement = Measurement::new(samples);
+            let mut measurement = Measurement::new(Wanted {
+                samples,
+                tick: self.tick,
+            });
             let (begun, mut progress) = (self.now, Vec::new());
             while let Next::Ask(at) = measurement.next(self.now) {
                 let exchange = self.exchange(at);
@@ -594,6 +636,8 @@ mod tests {
             ppm: 0,
             resolution,
             delays,
+            lags: vec![0],
+            tick: 0,
             asked: 0,
         }
     }
@@ -638,7 +682,7 @@ mod tests {
     #[test]
     fn nine_digits_are_nanoseconds_and_all_else_behind_the_point_is_a_conversion_unknown_to_the_server()
      {
-        let read = |answer| Reading::parse(answer).map(|r| (r.time, r.resolution));
+        let read = |answer| Reading::parse(answer, 5).map(|r| (r.time, r.resolution));
         assert_eq!(
             read("1783213507.000000042"),
             Some((1_783_213_507 * SECOND + 42, 1))
@@ -653,7 +697,7 @@ mod tests {
         ] {
             assert_eq!(
                 read(whole),
-                Some((1_783_213_507 * SECOND, SECOND)),
+                Some((1_783_213_507 * SECOND, SECOND + 5)),
                 "{whole}"
             );
         }
@@ -715,6 +759,22 @@ mod tests {
     }
 
     #[test]
+    fn seconds_that_begin_late_keep_the_bound_above_half_a_tick_and_the_truth_inside() {
+        for lag in 0..=10 {
+            let mut world = world(
+                -77 * MILLI,
+                SECOND,
+                vec![[15 * MICRO, 15 * MICRO, 5 * MICRO]],
+            );
+            (world.lags, world.tick) = (vec![lag * MILLI], TICK);
+            let (found, progress) = world.measure(None);
+            let bound = found.estimate.interval.bound();
+            assert!((TICK / 2..=6 * MILLI).contains(&bound), "{bound}");
+            assert!(progress.last().unwrap().0 <= 2_050 * MILLI);
+        }
+    }
+
+    #[test]
     fn each_pass_over_an_edge_at_least_halves_the_interval() {
         for round_trip in [10 * MICRO, MILLI, 20 * MILLI, 200 * MILLI, 2 * SECOND] {
             let mut world = world(
@@ -754,12 +814,12 @@ mod tests {
 
     #[test]
     fn the_question_falls_back_to_whole_seconds_once() {
-        let mut refused = Measurement::new(None);
+        let mut refused = Measurement::new(Wanted::default());
         assert_eq!(refused.question(), "%s.%N");
         assert!(refused.refused());
         assert_eq!(refused.question(), "%s");
         assert!(!refused.refused());
-        let mut echoed = Measurement::new(None);
+        let mut echoed = Measurement::new(Wanted::default());
         echoed.heard(&world(0, SECOND, vec![[MICRO, MICRO, 0]]).exchange(0));
         assert_eq!(echoed.question(), "%s");
     }
@@ -767,7 +827,7 @@ mod tests {
     #[test]
     fn a_step_of_our_clock_starts_the_measurement_anew_even_if_the_intervals_still_agree() {
         let mut world = world(0, SECOND, vec![[MICRO, MICRO, 0]]);
-        let mut measurement = Measurement::new(None);
+        let mut measurement = Measurement::new(Wanted::default());
         assert_eq!(measurement.heard(&world.exchange(0)), Heard::Taken);
         (world.now, world.base, world.offset) = (world.now + MILLI, world.base + MILLI, -MILLI);
         assert_eq!(measurement.heard(&world.exchange(0)), Heard::Restarted);
@@ -780,7 +840,7 @@ mod tests {
     fn an_answer_during_which_our_clock_was_stepped_is_thrown_away_too() {
         for step in [MILLI, -MILLI, SECOND, -SECOND] {
             let mut world = world(0, 1, vec![[MICRO, MICRO, 0]]);
-            let mut measurement = Measurement::new(None);
+            let mut measurement = Measurement::new(Wanted::default());
             let mut exchange = world.exchange(0);
             exchange.after.wall += step;
             assert_eq!(measurement.heard(&exchange), Heard::Restarted);
@@ -791,7 +851,7 @@ mod tests {
     #[test]
     fn a_step_of_the_servers_clock_starts_the_measurement_anew_and_steps_without_end_give_it_up() {
         let mut world = world(0, 1, vec![[MICRO, MICRO, 0]]);
-        let mut measurement = Measurement::new(None);
+        let mut measurement = Measurement::new(Wanted::default());
         assert_eq!(measurement.heard(&world.exchange(0)), Heard::Taken);
         for _ in 0..3 {
             world.offset += MILLI;
@@ -836,15 +896,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_truth_is_always_inside_whatever_the_delays_the_drift_and_the_resolution(
+        fn the_truth_is_always_inside_whatever_the_delays_the_drift_the_lag_and_the_resolution(
             offset in -100_000 * SECOND..100_000 * SECOND,
             ppm in -400..=400i128,
             whole in any::<bool>(),
             delays in prop::collection::vec([0..20 * MILLI, 0..20 * MILLI, 0..5 * MILLI], 1..40),
+            lags in prop::collection::vec(0..=TICK, 1..40),
             samples in prop::option::of(1..60u32),
         ) {
             let mut world = world(offset, if whole { SECOND } else { 1 }, delays);
             (world.ppm, world.now) = (ppm, world.now % SECOND);
+            (world.lags, world.tick) = (lags, TICK);
             let (found, _) = world.measure(samples);
             prop_assert!(found.estimate.interval.width() <= 2 * SECOND);
         }
@@ -878,7 +940,7 @@ mod tests {
 
         #[test]
         fn no_answer_whatever_its_bytes_makes_the_reading_panic(answer in ".{0,40}") {
-            let _ = Reading::parse(&answer);
+            let _ = Reading::parse(&answer, TICK);
         }
     }
 }

@@ -258,6 +258,22 @@ impl Report {
         text
     }
 
+    /// The offset and its bound, or an empty text, and what there is to say beside it, or an empty text.
+    pub fn line(&self) -> (String, String) {
+        match self.agreed() {
+            Some(estimate) if self.servers.len() == 1 => {
+                (plus_minus(estimate.interval, "±"), String::new())
+            }
+            Some(estimate) => (plus_minus(estimate.interval, "±"), self.verdict()),
+            None => {
+                let why = self
+                    .failures()
+                    .map(|(name, why)| format!("; {name}: {why}"));
+                (String::new(), self.verdict() + &why.collect::<String>())
+            }
+        }
+    }
+
     /// One JSON object in one line. Its keys are described in README.md and stay.
     pub fn json(&self) -> String {
         let mut json = String::from("{");
@@ -298,45 +314,22 @@ impl Report {
     /// `label=value;warn;critical;minimum`, the limits as ranges because an offset has a sign.
     pub fn check(&self, limits: Limits) -> (Status, String) {
         let Some(Estimate { interval, .. }) = self.agreed() else {
-            return (
-                Status::Unknown,
-                format!("WALLCLOCK {}: {}", Status::Unknown, plain(&self.verdict())),
-            );
+            let (_, why) = self.line();
+            return (Status::Unknown, unknown(&why));
         };
         let status = limits.judge(interval);
-        let why = match (status, limits) {
-            (
-                Status::Critical,
-                Limits {
-                    critical: Some(limit),
-                    ..
-                },
-            )
-            | (
-                Status::Warning,
-                Limits {
-                    warn: Some(limit), ..
-                },
-            ) => {
-                format!(", certainly beyond {} s", brief(limit))
-            }
-            (
-                Status::Unknown,
-                Limits {
-                    warn: Some(limit), ..
-                }
-                | Limits {
-                    critical: Some(limit),
-                    ..
-                },
-            ) => {
-                format!(
-                    ", perhaps beyond {} s: the bound is too wide to tell",
-                    brief(limit)
-                )
-            }
-            _ => String::new(),
+        let (limit, word) = match status {
+            Status::Ok => (None, ""),
+            Status::Warning => (limits.warn, "certainly"),
+            Status::Critical => (limits.critical, "certainly"),
+            Status::Unknown => (
+                limits.warn.or(limits.critical),
+                "too wide a bound to tell if",
+            ),
         };
+        let why = limit.map_or(String::new(), |limit| {
+            format!(", {word} beyond {} s", brief(limit))
+        });
         let range =
             |limit: Option<Nanos>| limit.map_or(String::new(), |l| format!("-{0}:{0}", brief(l)));
         let line = format!(
@@ -352,8 +345,13 @@ impl Report {
     }
 }
 
+/// The line of a plugin that can't tell, for whatever reason.
+pub fn unknown(why: &str) -> String {
+    format!("WALLCLOCK {}: {}", Status::Unknown, plain(why))
+}
+
 /// An offset and its bound: `+3.499999720 s ± 5.13 us`.
-pub(crate) fn plus_minus(interval: Interval, sign: &str) -> String {
+fn plus_minus(interval: Interval, sign: &str) -> String {
     format!(
         "{} s {sign} {}",
         signed(interval.middle()),

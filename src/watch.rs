@@ -168,13 +168,19 @@ mod tests {
     fn the_axis_stays_until_an_interval_leaves_it() {
         let mut picture = Picture::default();
         let (ruler, bar) = picture.draw(Interval::around(0, 5_000));
-        assert_eq!(ruler.as_deref(), Some("-0.000010000             +0.000010000"));
+        assert_eq!(
+            ruler.as_deref(),
+            Some("-0.000010000             +0.000010000")
+        );
         assert_eq!(bar, "         ---------o---------         ");
         let (ruler, bar) = picture.draw(Interval::around(4_000, 2_000));
         assert_eq!(ruler, None);
         assert_eq!(bar, "                  |   ---o----       ");
         let (ruler, bar) = picture.draw(Interval::around(3_500_000_000, 2_000));
-        assert_eq!(ruler.as_deref(), Some("-2.000000000             +6.000000000"));
+        assert_eq!(
+            ruler.as_deref(),
+            Some("-2.000000000             +6.000000000")
+        );
         assert_eq!(bar, "         |               o           ");
     }
 
