@@ -134,7 +134,7 @@ impl Summary {
         };
         let (low, high) = (signed(all.low()), signed(all.high()));
         let mut text = format!(
-            "{looks}, {times} with an offset: {low} to {high} s, narrowest bound {}\n",
+            "{looks}, {times} with an offset: {low} to {high} s, at best ± {}\n",
             about(*narrowest)
         );
         let elapsed = last.as_of - first.as_of;
@@ -206,7 +206,7 @@ mod tests {
         assert!(summary.any());
         assert_eq!(
             summary.text(),
-            "3 looks, 2 with an offset: -0.000001000 to +0.000010500 s, narrowest bound 500 ns\n\
+            "3 looks, 2 with an offset: -0.000001000 to +0.000010500 s, at best ± 500 ns\n\
              in 10.0 s: the clocks ran apart by +0.850 to +1.150 ppm\n"
         );
     }

@@ -30,7 +30,7 @@ use wallclock::strftime::{Format, FormatError};
 #[command(version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// What to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
-    #[arg(value_name = "FORMAT", conflicts_with = "Measuring")]
+    #[arg(value_name = "FORMAT")]
     format: Option<OsString>,
 
     /// Server to ask, as HOST, HOST:PORT or [V6]:PORT; may be given several times, they are tried in order
@@ -92,7 +92,7 @@ struct Measuring {
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
     /// to 10 ms. The bound must be as much wider. With 0, for a server known to look at its clock, it narrows to the
     /// round trip. [default: 0.01]
-    #[arg(long, value_name = "SECONDS", value_parser = limit)]
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true)]
     tick: Option<Nanos>,
 
     /// Tell it as one JSON object in one line
@@ -100,11 +100,13 @@ struct Measuring {
     json: bool,
 
     /// Be a monitoring plugin: WARNING if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, conflicts_with = "json")]
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+          conflicts_with = "json")]
     warn: Option<Nanos>,
 
     /// Be a monitoring plugin: CRITICAL if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, conflicts_with = "json")]
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+          conflicts_with = "json")]
     critical: Option<Nanos>,
 
     /// Tell it every so many seconds (1), with a summary at Ctrl-C; a running picture on a terminal
@@ -162,6 +164,8 @@ enum AskingError {
     Ask(#[from] AskError),
     #[error("write to standard output")]
     Write(#[source] io::Error),
+    #[error("the offset is asked for without a format")]
+    FormatBesideOffset,
     #[error("--warn is above --critical")]
     WarnAboveCritical,
     #[error("no chronyd at {}", path.display())]
@@ -177,6 +181,7 @@ impl AskingError {
             AskingError::Format(_)
             | AskingError::NoConversion
             | AskingError::FormatTooLong
+            | AskingError::FormatBesideOffset
             | AskingError::WarnAboveCritical
             | AskingError::Chrony { .. }
             | AskingError::Zone(_) => 2,
@@ -233,6 +238,9 @@ fn run(arguments: &Arguments) -> Result<u8, AskingError> {
 /// How far off this clock is: the exit status.
 fn offset(arguments: &Arguments) -> Result<u8, AskingError> {
     let measuring = &arguments.measuring;
+    if arguments.format.is_some() {
+        return Err(AskingError::FormatBesideOffset);
+    }
     let limits = measuring.limits()?;
     let feed = measuring.feed()?;
     let servers = match (addresses(arguments), limits) {
