@@ -223,7 +223,7 @@ impl Exchange {
     ///
     /// It gives the offset at a moment within the round trip; to hold at its end, the interval is widened by what the
     /// two clocks may drift apart in it.
-    fn offset(&self, base: Interval) -> Offset {
+    fn offset(&self, base: Interval, restarts: u32) -> Offset {
         let (t1, t4) = (self.asked + base.low, self.heard + base.high);
         let Reading { time, resolution } = self.reading;
         // Never empty: t1 <= t4, as `base` is no empty interval and the monotonic clock never runs back.
@@ -240,7 +240,7 @@ impl Exchange {
             round_trip: self.heard - self.asked,
             samples: 1,
             resolution,
-            restarts: 0,
+            restarts,
         }
     }
 }
@@ -491,7 +491,7 @@ impl Measurement {
         if let Some(fresh) = base
             && let Some(base) = self.base.unwrap_or(fresh).intersection(fresh)
         {
-            let fresh = exchange.offset(base);
+            let fresh = exchange.offset(base, self.restarts);
             let both = self.found.map_or(Some(fresh), |found| found.and(fresh));
             if both.is_some() {
                 (self.base, self.found) = (Some(base), both);
@@ -504,10 +504,7 @@ impl Measurement {
         self.restarts += 1;
         (self.pass, self.passes) = (None, 0);
         self.base = base;
-        self.found = base.map(|base| Offset {
-            restarts: self.restarts,
-            ..exchange.offset(base)
-        });
+        self.found = base.map(|base| exchange.offset(base, self.restarts));
         if self.restarts > RESTARTS {
             Heard::Unsteady
         } else {
@@ -646,7 +643,7 @@ mod tests {
     fn the_offset_lies_between_reading_less_heard_and_reading_less_asked() {
         let mut world = world(3_500 * MILLI, 1, vec![[20 * MICRO, 30 * MICRO, 0]]);
         let exchange = world.exchange(0);
-        let estimate = exchange.offset(exchange.before.base()).estimate;
+        let estimate = exchange.offset(exchange.before.base(), 0).estimate;
         // 50 us and 2 ns at 500 ppm, and 1 ns of what is not known of our clocks' difference.
         let slack = 26 + 1;
         assert_eq!(
@@ -845,6 +842,9 @@ mod tests {
             exchange.after.wall += step;
             assert_eq!(measurement.heard(&exchange), Heard::Restarted);
             assert_eq!(measurement.found(), None);
+            (world.now, world.base) = (world.now + step, world.base + step);
+            assert_eq!(measurement.heard(&world.exchange(0)), Heard::Taken);
+            assert_eq!(measurement.found().map(|found| found.restarts), Some(1));
         }
     }
 

@@ -184,15 +184,18 @@ impl Report {
             .collect()
     }
 
-    /// `agreed by 2 of 3 servers`, and who does not.
+    /// `agreed by 2 of 3 servers`, and who does not; or the name of the only one.
     fn verdict(&self) -> String {
         let answered = self.answered();
         let Some(agreement) = self.agreement else {
             return match answered {
-                0 => format!("no answer from {}", plural(self.servers.len(), "server")),
+                0 => format!("no offset from {}", plural(self.servers.len(), "server")),
                 _ => format!("no majority among {}", plural(answered, "server")),
             };
         };
+        if let [Server { name, .. }] = &self.servers[..] {
+            return format!("from {name}");
+        }
         let mut text = format!(
             "agreed by {} of {}",
             agreement.count,
@@ -204,7 +207,7 @@ impl Report {
             let _ = write!(text, ", not {}", liars.join(", "));
         }
         if answered < self.servers.len() {
-            let _ = write!(text, ", {} silent", self.servers.len() - answered);
+            let _ = write!(text, ", no offset from {}", self.servers.len() - answered);
         }
         text
     }
@@ -485,7 +488,7 @@ mod tests {
             "10.0.0.1:9527  +0.000001000 s ± 7.00 us  round trip 10.3 us  8 samples\n\
              10.0.0.2:9527  +2.000000004 s ± 5 ns  round trip 10.3 us  8 samples  disagrees\n\
              10.0.0.3:9527  -0.000001000 s ± 6.00 us  round trip 10.3 us  8 samples\n\
-             together       -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, 1 silent\n"
+             together       -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, no offset from 1\n"
         );
         assert_eq!(
             report.failures().collect::<Vec<_>>(),
@@ -548,12 +551,12 @@ mod tests {
         };
         assert_eq!(
             check(-4_000, 6_000),
-            "WALLCLOCK OK: offset +0.000001000 s +/- 5.00 us, agreed by 1 of 1 server \
+            "WALLCLOCK OK: offset +0.000001000 s +/- 5.00 us, from 10.0.0.1:9527 \
              | offset=0.000001000s;-0.1:0.1;-1:1 bound=0.000005000s;;;0"
         );
         assert_eq!(
             check(-1_500 * MILLI, -1_400 * MILLI),
-            "WALLCLOCK CRITICAL: offset -1.450000000 s +/- 50.0 ms, certainly beyond 1 s, agreed by 1 of 1 server \
+            "WALLCLOCK CRITICAL: offset -1.450000000 s +/- 50.0 ms, certainly beyond 1 s, from 10.0.0.1:9527 \
              | offset=-1.450000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0"
         );
         assert!(check(50 * MILLI, 150 * MILLI).contains("UNKNOWN"));

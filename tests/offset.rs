@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use support::{PATIENCE, Process, daemon, has, skip, wallclock, wallclockd};
@@ -416,7 +416,7 @@ fn a_dead_server_among_three_costs_no_more_than_its_deadline() {
     );
     assert_eq!(output.status.code(), Some(0));
     assert!(
-        out(&output).ends_with("  agreed by 2 of 2 servers, 1 silent\n"),
+        out(&output).ends_with("  agreed by 2 of 2 servers, no offset from 1\n"),
         "{output:?}"
     );
     assert!(
@@ -739,6 +739,50 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
         shown.trim_end().ends_with(" samples of whole seconds"),
         "{shown:?}"
     );
+}
+
+#[test]
+fn a_step_of_this_machines_clock_amid_the_measurement_is_noticed_and_the_truth_told() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let file = env::temp_dir().join(format!("wallclock-step-{}", std::process::id()));
+    fs::write(&file, "+0").expect("it is written");
+    // A server that knows what nobody else does: its fourth question finds the client's clock stepped by 5 s.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let server = socket.local_addr().expect("it is bound");
+    let stepped = file.clone();
+    thread::spawn(move || {
+        let mut question = [0; 64];
+        for number in 1.. {
+            let Ok((length, client)) = socket.recv_from(&mut question) else {
+                return;
+            };
+            if number == 4 {
+                fs::write(&stepped, "+5").expect("it is written");
+            }
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .expect("after 1970");
+            let nonce = String::from_utf8_lossy(&question[..length]).replace("%s.%N", "");
+            let answer = format!("{nonce}{}.{:09}", now.as_secs(), now.subsec_nanos());
+            let _ = socket.send_to(answer.as_bytes(), client);
+        }
+    });
+    let mut client = wallclock();
+    client.args(["--server", &server.to_string(), "--json"]);
+    client
+        .env("FAKETIME_TIMESTAMP_FILE", &file)
+        .env("FAKETIME_NO_CACHE", "1");
+    client
+        .env("LD_PRELOAD", &library)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let output = client.output().expect("it runs");
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    println!("{json}");
+    assert_eq!(json["servers"][0]["restarts"], 1);
+    assert!(holds(&json, -5.0), "{json}");
+    fs::remove_file(&file).expect("it is ours");
 }
 
 #[test]

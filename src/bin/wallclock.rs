@@ -129,9 +129,9 @@ Exit status:
   2  wrong usage, a bad format included
   3  no answer
 With --offset, --json and --watch:
-  0  there is an offset: the only server's, or one that more than half of those that answered agree on
-  1  they answered, but no majority agrees
-With --warn and --critical, as monitoring plugins do (2 is also wrong usage):
+  0  an offset, on which more than half of those that answered agree
+  1  answers, but no majority
+With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly no further off than the lower limit
   1  WARNING   certainly further off than --warn
   2  CRITICAL  certainly further off than --critical
