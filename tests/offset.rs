@@ -220,7 +220,7 @@ fn the_python_original_is_measured_by_its_whole_seconds_and_their_lag_is_in_the_
     let Some((_server, server)) = python(None) else {
         return;
     };
-    let found = measured_at_once(12, 2, |_| server);
+    let found = measured_at_once(3, 4, |_| server);
     let mut bounds: Vec<_> = found
         .iter()
         .map(|found| found.estimate.interval.bound())
@@ -234,7 +234,7 @@ fn the_python_original_is_measured_by_its_whole_seconds_and_their_lag_is_in_the_
         "Python, its clock not shifted: {} of {0} inside; bound: median {bound} ns",
         bounds.len()
     );
-    assert!(bound <= 10 * MILLI, "{bound} ns");
+    assert!(bound <= 20 * MILLI, "{bound} ns");
 }
 
 #[test]
