@@ -97,9 +97,11 @@ impl Look {
                 match found {
                     Some(found) if terminal => {
                         let (ruler, bar) = picture.draw(found.interval);
-                        let ruler =
-                            ruler.map_or(String::new(), |ruler| format!("{:37}{ruler}\n", ""));
-                        format!("{ruler}{time}  {offset:25}  {bar}  {remark}")
+                        // Wide enough for the offsets that most clocks have, so that the bars stand in line.
+                        let head = format!("{time}  {offset:25}  ");
+                        let width = head.chars().count();
+                        let ruler = ruler.map_or(String::new(), |r| format!("{:width$}{r}\n", ""));
+                        format!("{ruler}{head}{bar}  {remark}")
                     }
                     _ => format!("{time}  {offset}{remark}"),
                 }

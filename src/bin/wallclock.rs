@@ -83,7 +83,7 @@ struct Measuring {
 
     /// Take N answers from each server
     ///
-    /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 or 3 s.
+    /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 to 4 s.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: Option<u32>,
 
