@@ -15,6 +15,7 @@ use wallclock::ask::{AskError, MAX_FORMAT, Patience, ask};
 use wallclock::chain;
 use wallclock::chrony::Feed;
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::command_line::{self, USAGE};
 use wallclock::endpoint::Endpoint;
 use wallclock::generate::{Section, What, generate};
 use wallclock::look::Look;
@@ -184,7 +185,7 @@ impl AskingError {
             | AskingError::FormatBesideOffset
             | AskingError::WarnAboveCritical
             | AskingError::Chrony { .. }
-            | AskingError::Zone(_) => 2,
+            | AskingError::Zone(_) => USAGE,
             AskingError::Ask(AskError::NoAnswer(_))
             | AskingError::Resolve { .. }
             | AskingError::NoAddress { .. } => 3,
@@ -193,13 +194,9 @@ impl AskingError {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments: Arguments = match command_line::read() {
         Ok(arguments) => arguments,
-        Err(wrong) if wrong.use_stderr() => {
-            eprintln!("wallclock: {}", one_line(&wrong));
-            return ExitCode::from(2);
-        }
-        Err(help) => help.exit(),
+        Err(usage) => return usage,
     };
     match run(&arguments) {
         Ok(status) => ExitCode::from(status),
@@ -208,17 +205,6 @@ fn main() -> ExitCode {
             ExitCode::from(error.status())
         }
     }
-}
-
-/// What is wrong with the usage, without the tips and the reminder of --help that clap puts in further paragraphs.
-fn one_line(wrong: &clap::Error) -> String {
-    let text = wrong.render().to_string();
-    let what = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = what
-        .trim_start_matches("error: ")
-        .split_whitespace()
-        .collect();
-    words.join(" ")
 }
 
 fn run(arguments: &Arguments) -> Result<u8, AskingError> {

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, CommandFactory, Parser};
 use wallclock::batch;
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::command_line;
 use wallclock::endpoint::{Endpoint, PORT};
 use wallclock::generate::{Section, What, generate};
 use wallclock::listen::{ListenError, Listener, Options};
@@ -112,7 +113,10 @@ enum StartError {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match command_line::read() {
+        Ok(arguments) => arguments,
+        Err(usage) => return usage,
+    };
     logging::start(logging::level(
         i16::from(arguments.verbose) - i16::from(arguments.quiet),
     ));
