@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueHint};
 use wallclock::answer::{DEFAULT_FORMAT, is_blank};
 use wallclock::ask::{AskError, MAX_FORMAT, Patience, ask};
 use wallclock::chain;
@@ -17,7 +17,7 @@ use wallclock::chrony::Feed;
 use wallclock::clock::{Clock, ZoneError};
 use wallclock::command_line::{self, USAGE};
 use wallclock::endpoint::Endpoint;
-use wallclock::generate::{Section, What, generate};
+use wallclock::generate::{Page, What, generate};
 use wallclock::look::Look;
 use wallclock::offset::{Nanos, TICK, Wanted};
 use wallclock::report::{Limits, Status, unknown};
@@ -31,7 +31,7 @@ use wallclock::strftime::{Format, FormatError};
 #[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// What to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
-    #[arg(value_name = "FORMAT")]
+    #[arg(value_name = "FORMAT", value_hint = ValueHint::Other)]
     format: Option<OsString>,
 
     /// Server to ask, as HOST, HOST:PORT or [V6]:PORT; may be given several times, they are tried in order
@@ -41,6 +41,7 @@ struct Arguments {
         short,
         long,
         value_name = "HOST[:PORT]",
+        value_hint = ValueHint::Hostname,
         env = "WALLCLOCK_SERVER",
         value_delimiter = ',',
         default_value = "127.0.0.1:9527"
@@ -48,11 +49,11 @@ struct Arguments {
     server: Vec<Endpoint>,
 
     /// How long to wait for one answer
-    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value = "1", value_parser = seconds)]
     timeout: Duration,
 
     /// How often to ask a silent server again
-    #[arg(short, long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
+    #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
     retries: u32,
 
     /// Ask over IPv4 only
@@ -85,7 +86,7 @@ struct Measuring {
     /// Take N answers from each server
     ///
     /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 to 4 s.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_hint = ValueHint::Other, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: Option<u32>,
 
     /// How late a server that tells only whole seconds may begin them
@@ -93,7 +94,7 @@ struct Measuring {
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
     /// to 10 ms. The bound must be as much wider. With 0, for a server known to look at its clock, it narrows to the
     /// round trip. [default: 0.01]
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true)]
     tick: Option<Nanos>,
 
     /// Tell it as one JSON object in one line
@@ -101,17 +102,17 @@ struct Measuring {
     json: bool,
 
     /// Be a monitoring plugin: WARNING if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
           conflicts_with = "json")]
     warn: Option<Nanos>,
 
     /// Be a monitoring plugin: CRITICAL if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
           conflicts_with = "json")]
     critical: Option<Nanos>,
 
     /// Tell it every so many seconds (1), with a summary at Ctrl-C; a running picture on a terminal
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, num_args = 0..=1, default_missing_value = "1",
           value_parser = seconds, conflicts_with_all = ["warn", "critical"])]
     watch: Option<Duration>,
 
@@ -209,7 +210,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<u8, AskingError> {
     if let Some(what) = arguments.generate {
-        let generated = generate(what, Arguments::command(), Section::User, &mut io::stdout());
+        let generated = generate(what, Arguments::command(), Page::Client, &mut io::stdout());
         return generated.map(|()| 0).map_err(AskingError::Write);
     }
     if arguments.measuring.wanted() {
