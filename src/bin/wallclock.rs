@@ -31,7 +31,8 @@ use wallclock::strftime::{Format, FormatError};
 #[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// What to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
-    #[arg(value_name = "FORMAT", value_hint = ValueHint::Other)]
+    // No value_hint: where zsh has but a message for a positional, it completes no option any more.
+    #[arg(value_name = "FORMAT")]
     format: Option<OsString>,
 
     /// Server to ask, as HOST, HOST:PORT or [V6]:PORT; may be given several times, they are tried in order
