@@ -18,8 +18,10 @@ fn generated(mut program: Command, what: &str) -> String {
     String::from_utf8(output.expect("it runs").stdout).expect("UTF-8")
 }
 
-/// The programs with their pages, as man(7) source.
-fn pages() -> [(&'static str, fn() -> Command, String); 2] {
+/// A page's name, how to run its program, and its text as man(7) source.
+type Page = (&'static str, fn() -> Command, String);
+
+fn pages() -> [Page; 2] {
     [
         ("wallclock.1", wallclock, generated(wallclock(), "man")),
         ("wallclockd.8", wallclockd, generated(wallclockd(), "man")),
