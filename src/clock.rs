@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDateTime};
 use tz::TimeZone;
+use tz::timezone::LocalTimeType;
 
 /// All that the text of a format without sub-second parts depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,11 +225,13 @@ impl Stamp {
 }
 
 impl Zone {
+    /// UTC with its name, for `%Z`: that of tz-rs has none.
     fn utc() -> Zone {
-        Zone {
-            rules: TimeZone::utc(),
-            file: None,
-        }
+        let named = LocalTimeType::new(0, false, Some(b"UTC")).ok();
+        let rules = named
+            .and_then(|utc| TimeZone::new(Vec::new(), vec![utc], Vec::new(), None).ok())
+            .unwrap_or_else(TimeZone::utc);
+        Zone { rules, file: None }
     }
 
     /// Reads TZ as tzset(3) does: unset for the host's zone, empty for UTC, else a file, else a POSIX TZ string.
