@@ -31,8 +31,7 @@ pub struct Machine {
     inner: u32,
     cgroup: PathBuf,
     log: PathBuf,
-    // Last, so that the next machine boots when this one is gone.
-    _turn: File,
+    turn: Option<File>,
 }
 
 impl Machine {
@@ -75,7 +74,7 @@ impl Machine {
             inner: 0,
             cgroup,
             log,
-            _turn: turn,
+            turn: Some(turn),
         };
 
         let outer = machine.outer.id();
@@ -215,6 +214,8 @@ impl Drop for Machine {
         }
         // unshare's --kill-child takes the inside down with it.
         let _ = self.outer.kill();
+        // Dead, it is in nobody's way; the kernel takes a second more to clear its file systems away.
+        self.turn = None;
         let _ = self.outer.wait();
         let start = Instant::now();
         while !remove_cgroup(&self.cgroup) && start.elapsed() < SOON {
