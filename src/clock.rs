@@ -15,7 +15,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDateTime};
 use tz::TimeZone;
-use tz::timezone::LocalTimeType;
 
 /// All that the text of a format without sub-second parts depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +187,8 @@ impl ZonePaths {
 /// A zone's rules and the file they came from.
 #[derive(Debug)]
 struct Zone {
-    rules: TimeZone,
+    /// `None` for UTC.
+    rules: Option<TimeZone>,
     file: Option<ZoneFile>,
 }
 
@@ -225,13 +225,11 @@ impl Stamp {
 }
 
 impl Zone {
-    /// UTC with its name, for `%Z`: that of tz-rs has none.
     fn utc() -> Zone {
-        let named = LocalTimeType::new(0, false, Some(b"UTC")).ok();
-        let rules = named
-            .and_then(|utc| TimeZone::new(Vec::new(), vec![utc], Vec::new(), None).ok())
-            .unwrap_or_else(TimeZone::utc);
-        Zone { rules, file: None }
+        Zone {
+            rules: None,
+            file: None,
+        }
     }
 
     /// Reads TZ as tzset(3) does: unset for the host's zone, empty for UTC, else a file, else a POSIX TZ string.
@@ -259,7 +257,10 @@ impl Zone {
         }
         // Without directories only the string itself is left to be read.
         match tz::TimeZoneSettings::new(&[], |_| Err("not a file".into())).parse_posix_tz(&text) {
-            Ok(rules) => Ok(Zone { rules, file: None }),
+            Ok(rules) => Ok(Zone {
+                rules: Some(rules),
+                file: None,
+            }),
             Err(source) => Err(ZoneError::Unknown {
                 tz: tz.to_owned(),
                 directory: paths.directory.clone(),
@@ -271,7 +272,7 @@ impl Zone {
     fn of_file(path: PathBuf) -> Result<Zone, ZoneError> {
         // Looked at before it is read: a change in between is then seen at the next look.
         let stamp = Stamp::of(&path).ok();
-        let rules = read_rules(&path)?;
+        let rules = Some(read_rules(&path)?);
         Ok(Zone {
             rules,
             file: Some(ZoneFile {
@@ -303,6 +304,7 @@ impl Zone {
         match fresh {
             Ok(rules) => {
                 file.troubled = false;
+                let rules = Some(rules);
                 if rules != self.rules {
                     log::info!(
                         "zone file {} changed: its new rules are in force",
@@ -323,11 +325,14 @@ impl Zone {
     }
 
     fn at(&self, unix_seconds: i64) -> (i32, &str) {
-        match self.rules.find_local_time_type(unix_seconds) {
+        let Some(rules) = &self.rules else {
+            return (0, "UTC");
+        };
+        match rules.find_local_time_type(unix_seconds) {
             Ok(kind) => (kind.ut_offset(), kind.time_zone_designation()),
             // A table that ends without a rule for what follows: its last entry goes on, as glibc does it.
             Err(_) => {
-                let table = self.rules.as_ref();
+                let table = rules.as_ref();
                 let last = table
                     .transitions()
                     .last()

@@ -165,7 +165,7 @@ fn unknown_conversions_are_refused_at_their_percent_sign() {
         ("%\n", 0, '\n'),
         ("% d", 0, ' '),
         ("%5-d", 0, '-'),
-        ("%+d%i", 4, 'i'),
+        ("%+d%i", 3, 'i'),
         ("%Ed", 0, 'd'),
         ("%OY", 0, 'Y'),
         ("%EEc", 0, 'E'),
@@ -193,7 +193,7 @@ fn unknown_conversions_are_refused_at_their_percent_sign() {
         ("%5+", 0, '+'),
         ("%-+", 0, '+'),
         ("%E+", 0, '+'),
-        ("%+4Y %L", 6, 'L'),
+        ("%+4Y %L", 5, 'L'),
     ] {
         assert_eq!(
             error(format.as_bytes()),

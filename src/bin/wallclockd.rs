@@ -20,7 +20,7 @@ use wallclock::{chain, logging};
 ///
 /// One UDP datagram holding a strftime format in, one datagram back: the time in that format.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER_HELP)]
+#[command(name = "wallclockd", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd
     /// hands over]
