@@ -40,7 +40,7 @@ impl Machine {
     /// One machine runs at a time, because the tests measure: two of them on one small host would measure each other.
     pub fn boot() -> Option<Self> {
         if let Err(reason) = can_boot() {
-            skip(&reason);
+            super::support::skip(&reason);
             return None;
         }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -311,14 +311,4 @@ fn can_boot() -> Result<(), String> {
         )),
         Err(error) => Err(format!("no namespaces: {error}")),
     }
-}
-
-/// Says why a test does nothing here, past libtest's capture; where everything must run, that is a failure.
-fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("WALLCLOCK_TEST_ALL").is_none_or(|all| all != "1"),
-        "this test must run: {reason}"
-    );
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "skipped {test}: {reason}");
 }

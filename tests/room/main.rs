@@ -11,6 +11,8 @@ mod package;
 /// Compiled by itself and run inside; a module here so that it is checked like the rest.
 #[allow(dead_code)]
 mod probe;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::Path;
@@ -43,16 +45,22 @@ fn installed() -> Option<Machine> {
     Some(machine)
 }
 
-/// Runs a command inside that the README names, so that neither can change without the other.
-fn documented(machine: &Machine, command: &str) -> String {
+/// Holds the test to the README, and the README to the test: this line stands there.
+#[track_caller]
+fn says(line: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let texts =
-        ["README.md", "systemd/README-section.md"].map(|name| fs::read_to_string(root.join(name)));
+    let texts = ["README.md", "systemd/README-section.md"]
+        .map(|name| fs::read_to_string(root.join(name)).unwrap_or_default());
     let written = texts
         .iter()
-        .flatten()
-        .any(|text| text.lines().any(|line| line.trim() == command));
-    assert!(written, "README.md does not say: {command}");
+        .any(|text| text.lines().any(|other| other.trim() == line));
+    assert!(written, "README.md does not say: {line}");
+}
+
+/// Runs a command inside as the README gives it.
+#[track_caller]
+fn documented(machine: &Machine, command: &str) -> String {
+    says(command);
     machine.sh(command)
 }
 
@@ -60,9 +68,17 @@ fn documented(machine: &Machine, command: &str) -> String {
 fn edit(machine: &Machine, unit: &str, text: &str) {
     machine.write("/root/text", text);
     machine.write("/root/editor", "#!/bin/sh\ncat /root/text >\"$1\"\n");
-    let typed =
-        format!("SYSTEMD_EDITOR='sh /root/editor' script -qec 'systemctl edit {unit}' /dev/null");
-    machine.sh(&typed);
+    machine.sh(&format!(
+        "SYSTEMD_EDITOR='sh /root/editor' script -qec 'systemctl edit {unit}' /dev/null"
+    ));
+}
+
+/// The same with the socket's unit, command and text as the README gives them.
+#[track_caller]
+fn documented_edit(machine: &Machine, text: &str) {
+    says("systemctl edit wallclockd.socket");
+    text.lines().for_each(says);
+    edit(machine, SOCKET, text);
 }
 
 #[track_caller]
@@ -413,8 +429,15 @@ fn a_hung_daemon_is_back_within_the_watchdog_period_and_answers_what_was_asked()
     let period = machine.property(SERVICE, "WatchdogUSec");
     assert_eq!(period, format!("{}s", WATCHDOG.as_secs()));
     let daemon = machine.daemon(SERVICE);
-    machine.run(&["kill", "-STOP", &daemon]);
+    // systemd counts the period from the last ping, and lets both the watchdog's timer and that of RestartSec= be late by
+    // a quarter of a second (sd_event_add_time(3)). So a hang is half a second late at the worst, and a test of that half
+    // second would be one of the host's speed if the hang came with the ping; a quarter later it is one of the units.
+    let pinged = || machine.property(SERVICE, "WatchdogTimestampMonotonic");
+    let before = pinged();
+    wait_for("a ping", SOON, || (pinged() != before).then_some(()));
+    std::thread::sleep(Duration::from_millis(250));
     let hung = Instant::now();
+    machine.run(&["kill", "-STOP", &daemon]);
     let load = Load::start(room.everyone(), 200);
     wait_for("an answer after the hang", SOON, || {
         (load.answered() > 0).then_some(())
@@ -498,7 +521,7 @@ fn who_is_not_on_the_list_gets_nothing_and_the_list_can_be_changed_live() {
     let daemon = machine.daemon(SERVICE);
     let room_only =
         "[Socket]\nIPAddressAllow=\nIPAddressAllow=localhost 192.168.7.0/24 fd00:7::/64\n";
-    edit(&machine, SOCKET, room_only);
+    documented_edit(&machine, room_only);
     for (socket, who) in [
         (&neighbour, "neighbour"),
         (&six, "neighbour, v6"),
@@ -685,7 +708,7 @@ fn several_addresses_and_several_cores_as_the_readme_says() {
     let room = Room::around(&machine);
     // Several sockets of one daemon.
     let listen = "[Socket]\nListenDatagram=\nListenDatagram=192.168.7.10:9527\nListenDatagram=[fd00:7::10]:9527\n";
-    edit(&machine, SOCKET, listen);
+    documented_edit(&machine, listen);
     documented(&machine, "systemctl restart wallclockd.socket");
     for socket in room.everyone() {
         assert!(ask(&socket, "%Y", PROMPT).is_some());
@@ -748,6 +771,89 @@ fn several_addresses_and_several_cores_as_the_readme_says() {
                 .filter(|count| *count > 0)
         });
     }
+}
+
+#[test]
+fn a_socket_of_the_wrong_kind_is_refused_by_name() {
+    let Some(machine) = installed() else { return };
+    machine.write(
+        "/etc/systemd/system/wallclockd.socket.d/override.conf",
+        "[Socket]\nListenDatagram=\nListenStream=9527\n",
+    );
+    machine.run(&["systemctl", "daemon-reload"]);
+    machine.run(&["systemctl", "restart", SOCKET]);
+    assert!(
+        !machine
+            .try_run(&["systemctl", "start", SERVICE])
+            .status
+            .success()
+    );
+    let said = machine.journal(&[
+        "--unit",
+        SERVICE,
+        "--identifier",
+        "wallclockd",
+        "--priority",
+        "err",
+    ]);
+    assert!(
+        said.contains("not a datagram socket (use ListenDatagram=)"),
+        "{said}"
+    );
+    machine.run(&["systemctl", "stop", SERVICE, SOCKET]);
+}
+
+#[test]
+fn it_installs_without_the_package_too() {
+    let Some(machine) = Machine::boot() else {
+        return;
+    };
+    // A clone, built: what `cargo build --release` leaves, with this run's binaries.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let clone = machine.path("/root/clone");
+    fs::create_dir_all(clone.join("systemd")).expect("a folder inside");
+    fs::create_dir_all(clone.join("target/release")).expect("a folder inside");
+    for unit in [
+        "wallclockd.socket",
+        "wallclockd.service",
+        "wallclockd@.service",
+        "wallclock.tmpfiles",
+    ] {
+        let unit = Path::new("systemd").join(unit);
+        fs::copy(root.join(&unit), clone.join(unit)).expect("a copy inside");
+    }
+    for (name, built) in [
+        ("wallclock", env!("CARGO_BIN_EXE_wallclock")),
+        ("wallclockd", env!("CARGO_BIN_EXE_wallclockd")),
+    ] {
+        fs::copy(built, clone.join("target/release").join(name)).expect("a copy inside");
+    }
+    says("cargo build --release");
+    for command in [
+        "install target/release/wallclockd target/release/wallclock /usr/bin/",
+        "install -m 644 systemd/wallclockd.socket systemd/wallclockd*.service /etc/systemd/system/",
+        "install -m 644 systemd/wallclock.tmpfiles /etc/tmpfiles.d/wallclock.conf",
+        "systemd-tmpfiles --create wallclock.conf",
+        "systemctl daemon-reload",
+        "systemctl enable --now wallclockd.socket wallclockd.service",
+    ] {
+        says(command);
+        machine.sh(&format!("cd /root/clone && {command}"));
+    }
+    machine.run(&["systemctl", "start", "wallclockd@127.0.0.9:9528"]);
+    for server in ["[::1]:9527", "127.0.0.9:9528"] {
+        assert!(
+            ask(&on(&machine, server), "%Y", PROMPT).is_some(),
+            "{server}"
+        );
+    }
+    machine.run(&[
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--threshold=2",
+        SERVICE,
+    ]);
 }
 
 #[test]
