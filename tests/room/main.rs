@@ -558,6 +558,9 @@ fn ten_thousand_questions_in_one_instant_are_all_answered() {
     let Some(machine) = installed() else { return };
     let room = Room::around(&machine);
     let daemon = machine.daemon(SERVICE);
+    // The unit's own buffer, whatever this host's net.core.rmem_max would have given the daemon.
+    let sockets = machine.sh("ss -Hlunm 'sport = 9527'");
+    assert!(sockets.contains("rb16777216"), "{sockets}");
     let burst = |stopped: bool| {
         let sockets = room.everyone();
         if stopped {
