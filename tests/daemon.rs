@@ -191,6 +191,25 @@ fn a_daemon_alone_on_its_port_warns_of_nothing() {
 }
 
 #[test]
+fn a_daemons_own_sockets_are_no_others() {
+    // A port that was free a moment ago: these two addresses overlap.
+    let port = UdpSocket::bind("[::]:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port();
+    let list = format!("127.0.0.1:{port},[::]:{port},localhost:{port}");
+    let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", list));
+    process.wait_for_address();
+    process.signal("TERM");
+    assert!(process.wait().success());
+    assert!(
+        !process.log.iter().any(|line| line.contains("WARN")),
+        "{:#?}",
+        process.log
+    );
+}
+
+#[test]
 fn instances_that_share_the_port_do_not_warn_of_each_other() {
     let (_first, address) = start(&["-l", "127.0.0.1:0", "--reuse-port"]);
     let (mut second, _) = start(&["-l", &address.to_string(), "--reuse-port"]);

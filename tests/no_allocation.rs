@@ -53,13 +53,13 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_hundred_thousand_questions_allocate_nothing() {
-    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), Options::default())
+    let listeners = Listener::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], Options::default())
         .expect("a free port");
-    let address = listener.address();
+    let address = listeners[0].address();
     let (signals, handle) = Signals::by_handle().expect("a pair of sockets");
     let server = thread::spawn(move || {
         let server = Server::new(
-            vec![listener],
+            listeners,
             Clock::local().expect("a zone"),
             signals,
             Manager::default(),
