@@ -281,12 +281,14 @@ fn can_boot() -> Result<(), String> {
         ("unshare", "util-linux"),
         ("nsenter", "util-linux"),
         ("setpriv", "util-linux"),
+        ("setsid", "util-linux"),
         ("ip", "iproute2"),
         ("dpkg", "dpkg"),
         ("dpkg-shlibdeps", "dpkg-dev"),
         ("deb-systemd-helper", "init-system-helpers"),
-        ("dbus-daemon", "dbus"),
         ("man", "man-db"),
+        ("script", "bsdutils"),
+        ("ss", "iproute2"),
         ("cargo-deb", "cargo install cargo-deb --locked"),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();

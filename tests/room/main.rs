@@ -190,7 +190,7 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
 fn removing_the_package_ends_it_and_purging_leaves_nothing() {
     let Some(machine) = installed() else { return };
     let instance = "wallclockd@127.0.0.9:9528.service";
-    machine.run(&["systemctl", "start", instance]);
+    machine.run(&["systemctl", "enable", "--now", instance]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     documented(&machine, "dpkg -r wallclock");
     for unit in [SERVICE, SOCKET, instance] {
