@@ -648,11 +648,11 @@ fn inside_the_sandbox_nothing_can_be_written_executed_connected_or_seen() {
             .filter(|line| line.contains("probe: could"))
             .collect();
         let allowed = |line: &&str| network && line.ends_with("make an inet socket");
+        let sees = said.lines().find(|line| line.contains("probe: sees"));
+        let tried = said.matches("probe: executes").count();
         eprintln!(
-            "{unit}: {}",
-            said.lines()
-                .find(|line| line.contains("probe: sees"))
-                .unwrap_or_default()
+            "{unit}: {}; tried to execute {tried}",
+            sees.unwrap_or_default()
         );
         assert!(could.iter().all(allowed), "{unit}: {could:#?}");
     }
