@@ -1,5 +1,6 @@
 //! Questions at a steady rate, each with a number in its format, so that every single one can be accounted for.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// What became of a load.
-#[derive(Debug)]
 pub struct Tally {
     /// How many questions were sent.
     pub asked: usize,
@@ -23,6 +23,27 @@ pub struct Tally {
     pub slowest: Duration,
     /// Questions a second, over all of it.
     pub rate: f64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally {
+            asked,
+            lost,
+            wrong,
+            slowest,
+            rate,
+        } = self;
+        write!(
+            f,
+            "{asked} asked at {rate:.0}/s, {} lost, {wrong} wrong, slowest {slowest:.1?}",
+            lost.len()
+        )?;
+        match (lost.first(), lost.last()) {
+            (Some(first), Some(last)) => write!(f, " (from #{first} to #{last})"),
+            _ => Ok(()),
+        }
+    }
 }
 
 struct Shared {

@@ -83,20 +83,8 @@ fn documented_edit(machine: &Machine, text: &str) {
 
 #[track_caller]
 fn none_lost(tally: &Tally) {
-    eprintln!(
-        "{} questions at {:.0}/s, {} lost, slowest {:?}",
-        tally.asked,
-        tally.rate,
-        tally.lost.len(),
-        tally.slowest
-    );
-    assert_eq!(
-        (tally.lost.len(), tally.wrong),
-        (0, 0),
-        "lost {:?} of {}",
-        tally.lost,
-        tally.asked
-    );
+    eprintln!("{tally}");
+    assert!(tally.lost.is_empty() && tally.wrong == 0, "{tally}");
 }
 
 #[test]
@@ -384,14 +372,10 @@ fn a_killed_daemon_loses_one_batch_at_most_and_wallclock_none() {
             .sum::<usize>()
     });
     let tally = load.stop();
-    eprintln!(
-        "{KILLS} kills: wallclock asked {asked}, lost 0; sockets {}, lost {:?}",
-        tally.asked, tally.lost
-    );
+    eprintln!("{KILLS} kills: wallclock asked {asked} and lost none; sockets: {tally}");
     assert!(
         tally.lost.len() <= KILLS * BATCH && tally.wrong == 0,
-        "{} lost",
-        tally.lost.len()
+        "{tally}"
     );
     assert!(asked > 20, "the clients asked {asked} questions only");
 }
@@ -417,8 +401,8 @@ fn twenty_kills_in_a_row_leave_it_alive() {
         (load.answered() > before + 1_000).then_some(())
     });
     let tally = load.stop();
-    eprintln!("20 kills: {} asked, {} lost", tally.asked, tally.lost.len());
-    assert!(tally.lost.len() <= 20 * BATCH, "{} lost", tally.lost.len());
+    eprintln!("20 kills: {tally}");
+    assert!(tally.lost.len() <= 20 * BATCH, "{tally}");
     assert_eq!(machine.property(SOCKET, "ActiveState"), "active");
 }
 
