@@ -48,9 +48,6 @@ impl Machine {
             File::create(folder.join("room.lock")).expect("a lock file in the target folder");
         rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
 
-        // What else this host is doing is not what these tests measure. The machine inherits it, and the test's threads.
-        let _ = rustix::process::setpriority_process(None, -10);
-
         let hierarchy = cgroup2().expect("checked above");
         sweep(&hierarchy);
         static COUNT: AtomicU32 = AtomicU32::new(0);
