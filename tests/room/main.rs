@@ -143,6 +143,8 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
         SOCKET,
         SERVICE,
         "wallclockd@.service",
+        "wallclock-check.service",
+        "wallclock-check.timer",
     ]);
     let said = [units.stdout, units.stderr].concat();
     assert!(
@@ -166,6 +168,7 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
         "/usr/share/fish/vendor_completions.d/wallclockd.fish",
         "/usr/share/doc/wallclock/copyright",
         "/etc/default/wallclockd",
+        "/etc/default/wallclock-check",
     ] {
         assert!(
             fs::metadata(machine.path(file)).is_ok_and(|data| data.len() > 0),
@@ -178,10 +181,11 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
 fn removing_the_package_ends_it_and_purging_leaves_nothing() {
     let Some(machine) = installed() else { return };
     let instance = "wallclockd@127.0.0.9:9528.service";
-    machine.run(&["systemctl", "enable", "--now", instance]);
+    let timer = "wallclock-check.timer";
+    machine.run(&["systemctl", "enable", "--now", instance, timer]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     documented(&machine, "dpkg -r wallclock");
-    for unit in [SERVICE, SOCKET, instance] {
+    for unit in [SERVICE, SOCKET, instance, timer] {
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
         assert_eq!(machine.property(unit, "LoadState"), "not-found", "{unit}");
     }
@@ -760,6 +764,33 @@ fn several_addresses_and_several_cores_as_the_readme_says() {
                 .filter(|count| *count > 0)
         });
     }
+}
+
+#[test]
+fn the_check_of_a_machines_own_clock_runs_and_fails_visibly() {
+    let Some(machine) = installed() else { return };
+    let check = "wallclock-check.service";
+    assert_eq!(
+        machine.property("wallclock-check.timer", "UnitFileState"),
+        "disabled"
+    );
+    machine.run(&["systemctl", "start", check]);
+    assert_eq!(machine.property(check, "Result"), "success");
+    // Settings that make no sense are not passed over in silence.
+    machine.sh("echo WALLCLOCK_CHECK=--nonsense >>/etc/default/wallclock-check");
+    assert!(
+        !machine
+            .try_run(&["systemctl", "start", check])
+            .status
+            .success()
+    );
+    assert_eq!(
+        machine
+            .run(&["systemctl", "--failed", "--plain", "--no-legend"])
+            .split(' ')
+            .next(),
+        Some(check)
+    );
 }
 
 #[test]
