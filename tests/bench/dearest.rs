@@ -1,0 +1,305 @@
+//! The search for the question that costs the daemon most.
+//!
+//! A question has two purses: 1024 bytes to ask with, and the bytes its answer may have. Each conversion takes so much of
+//! both and so much time. Measure that for every conversion, fill the purses with the best pair of them, or with a shuffle of
+//! the dearest (no branch predictor learns it), and let the measurement pick among these.
+
+use std::io;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use crate::load::{Load, Until};
+use crate::measure;
+use crate::peers::Server;
+use crate::questions::{BEYOND, GLIBC, LONGEST, Workload};
+
+/// The most that is answered: a packet of 1280 bytes, without its IPv6 and UDP headers.
+const LONGEST_ANSWER: usize = 1232;
+/// What makes each question new.
+const SERIAL: usize = 10;
+const ROOM: usize = LONGEST - SERIAL;
+const ANSWER_ROOM: usize = LONGEST_ANSWER - SERIAL;
+/// How many shuffles of the dearest are asked in turn.
+const SHUFFLES: usize = 16;
+
+const GLANCE: Duration = Duration::from_millis(12);
+const LOOK: Duration = Duration::from_millis(60);
+
+#[derive(Clone, Debug)]
+struct Token {
+    text: &'static str,
+    /// Bytes of answer.
+    length: usize,
+    /// Nanoseconds, parsed and rendered.
+    cost: f64,
+    /// Whether the C library knows it, and so can tell a right answer from a wrong one.
+    known: bool,
+}
+
+/// The dearest questions found, one of each kind, without their serial numbers.
+pub struct Dearest {
+    pub good: Question,
+    /// Good up to the last conversion, which no answer has room for.
+    pub overflowing: Question,
+    /// Bad at the last byte.
+    pub bad: Question,
+}
+
+/// Several of the same kind, to be asked in turn.
+#[derive(Clone)]
+pub struct Question {
+    pub name: String,
+    pub tails: Vec<Vec<u8>>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Known,
+    Shaped,
+    Refused,
+}
+
+impl Question {
+    pub fn workload(&self, server: &Server) -> io::Result<Workload> {
+        Ok(match self.kind {
+            Kind::Known => Workload::unseen(&self.tails),
+            Kind::Refused => Workload::unseen_refused(&self.tails),
+            Kind::Shaped => {
+                let examples = self.tails.iter().map(|tail| {
+                    let mut question = b"0000000000".to_vec();
+                    question.extend_from_slice(tail);
+                    ask(server, &question)
+                });
+                Workload::unseen_shaped(&self.tails, &examples.collect::<io::Result<Vec<_>>>()?)
+            }
+        })
+    }
+
+    fn cost(&self, load: &mut Load, server: &Server, slice: Duration) -> io::Result<f64> {
+        let mut workload = self.workload(server)?;
+        // Median of three: what a neighbour does must not choose the winner.
+        let costs =
+            (0..3).map(|_| measure::crowd(load, server, &mut workload, Until::Elapsed(slice / 3)));
+        Ok(measure::median(
+            costs
+                .collect::<io::Result<Vec<_>>>()?
+                .into_iter()
+                .map(|sample| sample.cost),
+        ))
+    }
+}
+
+/// Searches on `server` for the questions that cost it most.
+pub fn search(load: &mut Load, server: &Server) -> io::Result<Dearest> {
+    let tokens = priced(load, server)?;
+    let good = dearest_of(load, server, candidates(&tokens))?;
+    let overflowing = Question {
+        name: format!("{}, then %999d", good.name),
+        tails: good
+            .tails
+            .iter()
+            .map(|tail| ending(tail, b"%999d"))
+            .collect(),
+        kind: Kind::Refused,
+    };
+    // What is refused need not fit into an answer, so here every conversion gets its chance.
+    let mut bad = Vec::new();
+    for token in &tokens {
+        let tail = token.text.repeat(ROOM / token.text.len());
+        bad.push(Question {
+            name: token.text.into(),
+            tails: vec![ending(tail.as_bytes(), b"%")],
+            kind: Kind::Refused,
+        });
+    }
+    let mut shuffled = shuffle(&tokens, usize::MAX);
+    shuffled.name.push_str(" shuffled");
+    bad.push(shuffled);
+    bad.push(good.clone());
+    let mut priced = bad
+        .iter()
+        .map(|bad| Ok((bad.cost(load, server, GLANCE)?, bad)))
+        .collect::<io::Result<Vec<_>>>()?;
+    priced.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let endings: [(&[u8], &str); 4] = [
+        (b"%", "%"),
+        (b"%!", "%!"),
+        (b"\xff", "byte FF"),
+        (b"\0", "NUL"),
+    ];
+    let finalists = priced.iter().take(3).flat_map(|(_, bad)| {
+        endings.iter().map(|(end, word)| Question {
+            name: format!("{}, then {word}", bad.name),
+            tails: bad.tails.iter().map(|tail| ending(tail, end)).collect(),
+            kind: Kind::Refused,
+        })
+    });
+    let bad = dearest_of(load, server, finalists.collect())?;
+    Ok(Dearest {
+        good,
+        overflowing,
+        bad,
+    })
+}
+
+/// Every conversion the daemon answers, dearest first.
+fn priced(load: &mut Load, server: &Server) -> io::Result<Vec<Token>> {
+    let all = GLIBC
+        .split_whitespace()
+        .map(|text| (text, true))
+        .chain(BEYOND.split_whitespace().map(|text| (text, false)));
+    let bare = Question {
+        name: String::new(),
+        tails: vec![b"%%".to_vec()],
+        kind: Kind::Known,
+    }
+    .cost(load, server, LOOK)?;
+    let mut tokens = Vec::new();
+    for (text, known) in all {
+        let answer = ask(server, text.as_bytes())?;
+        if answer.starts_with(b"error: ") {
+            continue;
+        }
+        let length = answer.len();
+        let count = (ROOM / text.len()).min(ANSWER_ROOM / length.max(1));
+        let kind = if known { Kind::Known } else { Kind::Shaped };
+        let question = Question {
+            name: text.into(),
+            tails: vec![text.repeat(count).into_bytes()],
+            kind,
+        };
+        let cost = (question.cost(load, server, GLANCE)? - bare).max(0.0) / count as f64;
+        tokens.push(Token {
+            text,
+            length,
+            cost,
+            known,
+        });
+    }
+    tokens.sort_by(|a, b| b.cost.total_cmp(&a.cost));
+    Ok(tokens)
+}
+
+fn candidates(tokens: &[Token]) -> Vec<Question> {
+    let mut pairs = Vec::new();
+    for (index, first) in tokens.iter().enumerate() {
+        for second in &tokens[index..] {
+            let (count, cost) = (0..=ROOM / first.text.len())
+                .filter_map(|count| Some((count, best_second(first, second, count)?)))
+                .map(|(count, others)| {
+                    (
+                        count,
+                        count as f64 * first.cost + others as f64 * second.cost,
+                    )
+                })
+                .fold(
+                    (0, 0.0),
+                    |best, next| if next.1 > best.1 { next } else { best },
+                );
+            pairs.push((cost, first, count, second));
+        }
+    }
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut candidates: Vec<Question> = pairs
+        .iter()
+        .take(4)
+        .map(|&(_, first, count, second)| {
+            let others = best_second(first, second, count).unwrap_or(0);
+            let tail = first.text.repeat(count) + &second.text.repeat(others);
+            Question {
+                name: format!("{count} x {} and {others} x {}", first.text, second.text),
+                tails: vec![tail.into_bytes()],
+                kind: if first.known && second.known {
+                    Kind::Known
+                } else {
+                    Kind::Shaped
+                },
+            }
+        })
+        .collect();
+    candidates.push(shuffle(tokens, ANSWER_ROOM));
+    candidates
+}
+
+/// How many of `second` fit beside `count` of `first`.
+fn best_second(first: &Token, second: &Token, count: usize) -> Option<usize> {
+    let room = ROOM.checked_sub(count * first.text.len())?;
+    let answer = ANSWER_ROOM.checked_sub(count * first.length)?;
+    Some((room / second.text.len()).min(answer / second.length.max(1)))
+}
+
+/// The dearest conversions that leave room for as many as can be asked, in no order.
+fn shuffle(tokens: &[Token], answer_room: usize) -> Question {
+    let fitting = |token: &&Token| {
+        token.known && token.text.len() == 2 && (answer_room == usize::MAX || token.length <= 3)
+    };
+    let chosen: Vec<&Token> = tokens.iter().filter(fitting).take(12).collect();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let tails = (0..SHUFFLES).map(|_| {
+        let (mut tail, mut answer) = (String::new(), 0);
+        while tail.len() + 2 <= ROOM && !chosen.is_empty() {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let token = chosen[(random % chosen.len() as u64) as usize];
+            // Whatever comes must leave a byte of answer for each of the rest.
+            let rest = (ROOM - tail.len()) / 2;
+            let token = if answer + token.length + 2 * rest > answer_room {
+                chosen
+                    .iter()
+                    .find(|token| token.length <= 2)
+                    .unwrap_or(&token)
+            } else {
+                token
+            };
+            if answer + token.length > answer_room {
+                break;
+            }
+            tail.push_str(token.text);
+            answer += token.length;
+        }
+        tail.into_bytes()
+    });
+    Question {
+        name: format!("the {} dearest, shuffled", chosen.len()),
+        tails: tails.collect(),
+        kind: Kind::Known,
+    }
+}
+
+fn dearest_of(load: &mut Load, server: &Server, candidates: Vec<Question>) -> io::Result<Question> {
+    let mut dearest = None;
+    for candidate in candidates {
+        let cost = candidate.cost(load, server, LOOK)?;
+        if dearest.as_ref().is_none_or(|&(most, _)| cost > most) {
+            dearest = Some((cost, candidate));
+        }
+    }
+    dearest
+        .map(|(_, question)| question)
+        .ok_or_else(|| io::Error::other("no question to choose from"))
+}
+
+/// `tail` cut short, at a conversion where it has to be, to end in `end` at the last byte of a longest question.
+fn ending(tail: &[u8], end: &[u8]) -> Vec<u8> {
+    let mut cut = tail[..tail.len().min(ROOM - end.len())].to_vec();
+    if let Some(last) = cut.iter().rposition(|&byte| byte == b'%') {
+        // A conversion cut in two would be the error, and an early one.
+        cut.truncate(last);
+    }
+    cut.resize(ROOM - end.len(), b'.');
+    cut.extend_from_slice(end);
+    cut
+}
+
+fn ask(server: &Server, question: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect(server.address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.send(question)?;
+    let mut answer = vec![0; 2048];
+    let length = socket.recv(&mut answer)?;
+    answer.truncate(length);
+    Ok(answer)
+}
