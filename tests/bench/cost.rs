@@ -13,6 +13,8 @@ mod peers;
 mod plot;
 mod process;
 mod questions;
+mod report;
+mod results;
 mod rounds;
 mod sys;
 mod table;
@@ -27,12 +29,15 @@ use echo::Echo;
 /// Measures the daemon beside the kernel's floor and its peers, on the loopback.
 #[derive(Parser)]
 pub struct Options {
-    /// How many times everybody takes a turn.
-    #[arg(long, default_value_t = 9)]
-    rounds: usize,
-    /// A glance: three short rounds, a million questions, two idle seconds.
+    /// How many times everybody takes a turn [default: 9, or 3 with --quick].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// A glance: short rounds, a million questions, two idle seconds.
     #[arg(long)]
     quick: bool,
+    /// Takes the cores before everybody else's processes (nice -20), where privileges allow.
+    #[arg(long)]
+    before_others: bool,
     /// Prints the tables as Markdown.
     #[arg(long)]
     markdown: bool,

@@ -43,6 +43,8 @@ pub struct Dearest {
     pub overflowing: Question,
     /// Bad at the last byte.
     pub bad: Question,
+    /// What each conversion costs, in nanoseconds parsed and rendered, dearest first.
+    pub prices: Vec<(&'static str, f64)>,
 }
 
 /// Several of the same kind, to be asked in turn.
@@ -113,9 +115,7 @@ pub fn search(load: &mut Load, server: &Server) -> io::Result<Dearest> {
             kind: Kind::Refused,
         });
     }
-    let mut shuffled = shuffle(&tokens, usize::MAX);
-    shuffled.name.push_str(" shuffled");
-    bad.push(shuffled);
+    bad.push(shuffle(&tokens, usize::MAX));
     bad.push(good.clone());
     let mut priced = bad
         .iter()
@@ -136,10 +136,15 @@ pub fn search(load: &mut Load, server: &Server) -> io::Result<Dearest> {
         })
     });
     let bad = dearest_of(load, server, finalists.collect())?;
+    let prices = tokens
+        .iter()
+        .map(|token| (token.text, token.cost))
+        .collect();
     Ok(Dearest {
         good,
         overflowing,
         bad,
+        prices,
     })
 }
 
@@ -151,7 +156,7 @@ fn priced(load: &mut Load, server: &Server) -> io::Result<Vec<Token>> {
         .chain(BEYOND.split_whitespace().map(|text| (text, false)));
     let bare = Question {
         name: String::new(),
-        tails: vec![b"%%".to_vec()],
+        tails: vec![b"%H".to_vec()],
         kind: Kind::Known,
     }
     .cost(load, server, LOOK)?;

@@ -48,6 +48,15 @@ pub struct Burst {
     pub sending: Duration,
 }
 
+/// What came of questions at random instants.
+#[derive(Clone, Debug, Default)]
+pub struct Paced {
+    /// Nanoseconds from question to answer, sorted.
+    pub trips: Vec<u64>,
+    pub wrong: u64,
+    pub missing: u64,
+}
+
 /// Everybody who asks. One for the whole run: its numbers are what make a question one never seen before.
 pub struct Load {
     serial: u64,
@@ -194,15 +203,14 @@ impl Load {
         Ok(flow)
     }
 
-    /// Questions at random instants, `rate` a second on average whether or not they are answered. Gives back the round trips in
-    /// nanoseconds, sorted, and how many questions went without a right answer.
+    /// Questions at random instants, `rate` a second on average whether or not they are answered.
     pub fn paced(
         &mut self,
         server: SocketAddr,
         workload: &mut Workload,
         rate: f64,
         limit: Duration,
-    ) -> io::Result<(Vec<u64>, u64)> {
+    ) -> io::Result<Paced> {
         // A socket each for the questions on their way, so that no answer can be taken for another's.
         let lanes = (0..256)
             .map(|_| Lane::to(server))
@@ -210,8 +218,12 @@ impl Load {
         for lane in &lanes {
             lane.socket.set_nonblocking(true)?;
         }
-        let mut trips = Vec::with_capacity((rate * limit.as_secs_f64() * 1.1) as usize + 1000);
-        let (mut failed, mut answer) = (0, [0; SLOT]);
+        let mut paced = Paced::default();
+        // Room for them all: growing in the middle would be a pause of the load's own.
+        paced
+            .trips
+            .reserve((rate * limit.as_secs_f64() * 1.1) as usize + 1000);
+        let mut answer = [0; SLOT];
         // (lane, serial, sent), oldest first.
         let mut pending: VecDeque<(usize, u64, Instant)> = VecDeque::with_capacity(lanes.len());
         let start = Instant::now();
@@ -227,7 +239,7 @@ impl Load {
                 // What the load itself was kept from asking is not asked in a heap afterwards.
                 due = due.max(now - Duration::from_micros(100));
                 if pending.len() == lanes.len() {
-                    failed += 1;
+                    paced.missing += 1;
                 } else {
                     workload.question(self.serial, &mut self.question);
                     pending.push_back((lane, self.serial, Instant::now()));
@@ -239,21 +251,21 @@ impl Load {
             while let Some(&(lane, serial, sent)) = pending.front() {
                 match lanes[lane].socket.recv(&mut answer) {
                     Ok(length) => {
-                        trips.push(sent.elapsed().as_nanos() as u64);
-                        failed += u64::from(!workload.allows(
+                        paced.trips.push(sent.elapsed().as_nanos() as u64);
+                        paced.wrong += u64::from(!workload.allows(
                             serial,
                             questions::now(),
                             &answer[..length],
                         ));
                     }
-                    Err(_) if sent.elapsed() > LOST => failed += 1,
+                    Err(_) if sent.elapsed() > LOST => paced.missing += 1,
                     Err(_) => break,
                 }
                 pending.pop_front();
             }
         }
-        trips.sort_unstable();
-        Ok((trips, failed))
+        paced.trips.sort_unstable();
+        Ok(paced)
     }
 
     /// An exponentially distributed gap with a mean of 1: many machines that know nothing of each other.

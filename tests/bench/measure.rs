@@ -19,7 +19,8 @@ pub struct Sample {
     pub busy: f64,
     /// The share of the wall clock in which the load found no answer waiting for it.
     pub spare: f64,
-    pub faults: u64,
+    pub wrong: u64,
+    pub missing: u64,
 }
 
 impl Sample {
@@ -33,7 +34,8 @@ impl Sample {
             rate: flow.answered as f64 / wall.as_secs_f64(),
             busy: ((on_cpu + waiting) / wall.as_nanos() as f64).min(1.0),
             spare: flow.spare.as_secs_f64() / wall.as_secs_f64(),
-            faults: flow.wrong + flow.lost,
+            wrong: flow.wrong,
+            missing: flow.lost,
         }
     }
 }

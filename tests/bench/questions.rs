@@ -162,6 +162,13 @@ impl Workload {
         into.extend_from_slice(&self.questions[self.turn(serial)]);
     }
 
+    /// A question to try a server with.
+    pub fn first(&self) -> Vec<u8> {
+        let mut question = Vec::new();
+        self.question(0, &mut question);
+        question
+    }
+
     /// Whether `answer` is a right one to the question `serial`, in the second `now` give or take one.
     pub fn allows(&mut self, serial: u64, now: i64, answer: &[u8]) -> bool {
         let turn = self.turn(serial);
