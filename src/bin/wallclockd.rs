@@ -1,2 +1,177 @@
-//! wallclockd
-fn main() {}
+//! `wallclockd`: options in, exit status out.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, CommandFactory, Parser};
+use wallclock::batch;
+use wallclock::clock::{Clock, ZoneError};
+use wallclock::endpoint::{Endpoint, PORT};
+use wallclock::generate::{Section, What, generate};
+use wallclock::listen::{ListenError, Listener, Options};
+use wallclock::manager::Manager;
+use wallclock::serve::{Server, Signals};
+use wallclock::{chain, logging};
+
+/// The clock on the wall of the machine room: answers a strftime format with the time
+///
+/// One UDP datagram holding a strftime format in, one datagram back: the time in that format.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = AFTER_HELP)]
+struct Arguments {
+    /// Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd
+    /// hands over]
+    ///
+    /// [::] serves IPv4 and IPv6; port 0 takes a free one; a missing port is 9527. In the environment, commas
+    /// separate several.
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR:PORT",
+        env = "WALLCLOCKD_LISTEN",
+        value_delimiter = ','
+    )]
+    listen: Vec<Endpoint>,
+
+    /// Share the port with other instances: several of these daemons, say one a core, on one address
+    #[arg(long, env = "WALLCLOCKD_REUSE_PORT", value_parser = BoolishValueParser::new())]
+    reuse_port: bool,
+
+    /// Answer in UTC, whatever the host's zone is
+    #[arg(long, env = "WALLCLOCKD_UTC", value_parser = BoolishValueParser::new())]
+    utc: bool,
+
+    /// Receive buffer to ask of the kernel for each socket [default: 8388608, some 20,000 questions at once]
+    ///
+    /// The kernel grants twice what is asked, up to net.core.rmem_max, beyond it only to CAP_NET_ADMIN.
+    #[arg(long, value_name = "BYTES", env = "WALLCLOCKD_RECEIVE_BUFFER", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    receive_buffer: Option<u32>,
+
+    /// Log more: each datagram. Twice: all there is
+    #[arg(short, long, action = ArgAction::Count, env = "WALLCLOCKD_VERBOSE")]
+    verbose: u8,
+
+    /// Log less: warnings and errors. Twice: errors only
+    #[arg(short, long, action = ArgAction::Count, env = "WALLCLOCKD_QUIET")]
+    quiet: u8,
+
+    /// Print the manual page or shell completions
+    #[arg(long, value_name = "WHAT", hide = true)]
+    generate: Option<What>,
+}
+
+const AFTER_HELP: &str = "\
+Signals:
+  SIGTERM, SIGINT  answer what is queued, log the counters, exit 0
+  SIGUSR1          log the counters
+
+Environment:
+  RUST_LOG         what to log, in env_logger's syntax; decides over -v and -q
+  TZ, TZDIR        the zone, as in tzset(3); without TZ it is /etc/localtime
+
+Exit status:
+  0  told to stop
+  1  could not start: an address, a zone, an inherited socket
+  2  wrong usage
+
+Ask it:
+  wallclock '%Y-%m-%d %H:%M:%S'
+  echo '%T' | nc -u -w1 127.0.0.1 9527";
+
+/// Why the daemon does not start; each variant is a step.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the zone can't be understood")]
+    Zone(#[from] ZoneError),
+    #[error("resolve {endpoint}")]
+    Resolve {
+        endpoint: Endpoint,
+        source: io::Error,
+    },
+    #[error("can't listen")]
+    Listen(#[from] ListenError),
+    #[error("take over the sockets of LISTEN_FDS")]
+    Inherit(#[source] io::Error),
+    #[error("set up the signals")]
+    Signals(#[source] io::Error),
+    #[error("generate")]
+    Generate(#[source] io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(logging::level(
+        i16::from(arguments.verbose) - i16::from(arguments.quiet),
+    ));
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{}", chain(&error as &dyn Error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), StartError> {
+    if let Some(what) = arguments.generate {
+        return generate(
+            what,
+            Arguments::command(),
+            Section::Admin,
+            &mut io::stdout(),
+        )
+        .map_err(StartError::Generate);
+    }
+    let signals = Signals::of_process().map_err(StartError::Signals)?;
+    let clock = if arguments.utc {
+        Clock::utc()
+    } else {
+        Clock::local()?
+    };
+    let listeners = listeners(arguments)?;
+    log::info!("ask with: {}", hint(&listeners));
+    Server::new(listeners, clock, signals, Manager::of_process()).run();
+    Ok(())
+}
+
+/// The sockets handed over, and those of `--listen`; the default address where there are neither.
+fn listeners(arguments: &Arguments) -> Result<Vec<Listener>, StartError> {
+    let options = Options {
+        reuse_port: arguments.reuse_port,
+        receive_buffer: arguments.receive_buffer.map(|bytes| bytes as usize),
+    };
+    let mut listeners = Vec::new();
+    for descriptor in batch::inherited().map_err(StartError::Inherit)? {
+        listeners.push(Listener::inherit(descriptor, options)?);
+    }
+    for endpoint in &arguments.listen {
+        let addresses = endpoint.resolve().map_err(|source| StartError::Resolve {
+            endpoint: endpoint.clone(),
+            source,
+        })?;
+        for address in addresses {
+            listeners.push(Listener::bind(address, options)?);
+        }
+    }
+    if listeners.is_empty() {
+        listeners.push(Listener::bind(
+            SocketAddr::from(([127, 0, 0, 1], PORT)),
+            options,
+        )?);
+    }
+    Ok(listeners)
+}
+
+/// How to ask the first of these sockets from this machine.
+fn hint(listeners: &[Listener]) -> String {
+    let Some(mut address) = listeners.first().map(Listener::address) else {
+        return String::new();
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("wallclock --server {address} '%Y-%m-%d %H:%M:%S'")
+}

@@ -1,7 +1,9 @@
+"""The client that wallclock replaces: asks once and prints what comes."""
 import socket
+import sys
 
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.sendto('%Y/%m/%d %H:%M:%S'.encode(), ('127.0.0.1', 9527))
-data, addr = s.recvfrom(1024)
-print(data.decode())
-s.close()
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9527
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.sendto(b"%Y/%m/%d %H:%M:%S", ("127.0.0.1", PORT))
+    print(client.recvfrom(1024)[0].decode("utf-8"))

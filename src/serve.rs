@@ -1,0 +1,321 @@
+//! The loop: wait, take, answer, send.
+//!
+//! One thread, one straight corridor: a datagram is taken in by [`Batch`], judged by [`Memo`] (which is
+//! [`answer`](mod@crate::answer) with a memory), and its answer leaves through the same batch. The daemon sleeps in poll(2); signals
+//! reach it through a pipe there, so it needs no timer and a signal can't be missed between a look and the sleep.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::{flag, low_level::pipe};
+
+use crate::answer::Verdict;
+use crate::batch::{BATCH, Batch, Ready, wait};
+use crate::clock::Clock;
+use crate::listen::Listener;
+use crate::manager::Manager;
+use crate::memo::Memo;
+
+/// Full batches taken from one socket before the others, and the signals, get their turn.
+const TURN: usize = 16;
+
+/// After the kernel failed us in a way we do not know, so that a lasting fault can't make the loop spin.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The least kernel memory a queued datagram takes, in bytes: what a queue weighs, divided by it, is the most datagrams it can hold.
+const LEAST_DATAGRAM: u32 = 704;
+
+/// A question in the debug log is cut after this many bytes.
+const LOGGED: usize = 1024;
+
+/// What happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Questions that got the time.
+    pub answered: u64,
+    /// Questions that got an error answer.
+    pub refused: u64,
+    /// Datagrams met with silence.
+    pub ignored: u64,
+    /// Answers that the kernel would not take.
+    pub unsent: u64,
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the sockets were made.
+    pub dropped: u64,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counters {
+            answered,
+            refused,
+            ignored,
+            unsent,
+            dropped,
+        } = self;
+        write!(
+            f,
+            "answered={answered} refused={refused} ignored={ignored} unsent={unsent} dropped={dropped}"
+        )
+    }
+}
+
+/// What reaches the loop from outside: stop, and tell the counters.
+#[derive(Debug)]
+pub struct Signals {
+    wake: UnixStream,
+    stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
+}
+
+/// Does by call what the signals do.
+#[derive(Debug)]
+pub struct Handle {
+    wake: UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// As SIGTERM: answer what is queued and end.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        // The pipe's end being closed wakes the loop.
+        drop(self.wake);
+    }
+}
+
+impl Signals {
+    /// SIGTERM and SIGINT stop the loop, SIGUSR1 makes it log its counters.
+    ///
+    /// # Errors
+    ///
+    /// Those of socketpair(2) and sigaction(2).
+    pub fn of_process() -> io::Result<Signals> {
+        let (signals, handle) = Signals::by_handle()?;
+        for (signal, flag) in [
+            (SIGTERM, &signals.stop),
+            (SIGINT, &signals.stop),
+            (SIGUSR1, &signals.report),
+        ] {
+            // The flag first: the loop looks for it when the pipe wakes it.
+            flag::register(signal, Arc::clone(flag))?;
+            pipe::register(signal, handle.wake.try_clone()?)?;
+        }
+        Ok(signals)
+    }
+
+    /// No signals, but a handle: for a loop within another program.
+    ///
+    /// # Errors
+    ///
+    /// Those of socketpair(2).
+    pub fn by_handle() -> io::Result<(Signals, Handle)> {
+        let (wake, far_end) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let handle = Handle {
+            wake: far_end,
+            stop: Arc::clone(&stop),
+        };
+        Ok((
+            Signals {
+                wake,
+                stop,
+                report: Arc::default(),
+            },
+            handle,
+        ))
+    }
+
+    fn take_wake_ups(&mut self) {
+        // One byte a signal; whatever stays is taken at the next turn.
+        let _ = self.wake.read(&mut [0; 64]);
+    }
+}
+
+/// The daemon, ready to run.
+pub struct Server {
+    listeners: Vec<Listener>,
+    clock: Clock,
+    signals: Signals,
+    manager: Manager,
+    memo: Memo,
+    batch: Batch,
+    counters: Counters,
+    busy: bool,
+}
+
+impl Server {
+    /// A daemon that answers what comes to these sockets with the time of this clock.
+    pub fn new(
+        listeners: Vec<Listener>,
+        clock: Clock,
+        signals: Signals,
+        manager: Manager,
+    ) -> Server {
+        Server {
+            listeners,
+            clock,
+            signals,
+            manager,
+            memo: Memo::new(),
+            batch: Batch::new(),
+            counters: Counters::default(),
+            busy: true,
+        }
+    }
+
+    /// Answers until it is told to stop, then what is queued by then; returns what it counted.
+    pub fn run(mut self) -> Counters {
+        for listener in &self.listeners {
+            log::info!("listening on {}", listener.address());
+        }
+        self.manager.ready();
+        let mut descriptors = vec![Ready::to_read(self.signals.wake.as_fd())];
+        descriptors.extend(
+            self.listeners
+                .iter()
+                .map(|listener| Ready::to_read(listener.as_fd())),
+        );
+        loop {
+            let patience = {
+                let Server {
+                    listeners,
+                    counters,
+                    manager,
+                    busy,
+                    ..
+                } = &mut self;
+                manager.turn(busy, || with_drops(counters, listeners).to_string())
+            };
+            if let Err(error) = wait(&mut descriptors, patience) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    log::debug!("poll: {error}");
+                    thread::sleep(PAUSE);
+                }
+                // What the descriptors say is not of this turn.
+                continue;
+            }
+            if descriptors[0].is_ready() {
+                self.signals.take_wake_ups();
+                if self.signals.report.swap(false, Ordering::Acquire) {
+                    log::info!("{}", self.counters());
+                }
+                if self.signals.stop.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            for (index, ready) in descriptors[1..].iter().enumerate() {
+                if ready.is_ready() {
+                    self.turn(index);
+                }
+            }
+        }
+        self.manager.stopping();
+        self.drain();
+        let counters = self.counters();
+        log::info!("stopped: {counters}");
+        counters
+    }
+
+    /// The counters with what the kernel counts.
+    fn counters(&self) -> Counters {
+        with_drops(&self.counters, &self.listeners)
+    }
+
+    /// One socket's turn.
+    fn turn(&mut self, index: usize) {
+        for _ in 0..TURN {
+            match self.one_batch(index) {
+                Ok(BATCH) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        log::debug!("{}: receive: {error}", self.listeners[index].address());
+                        thread::sleep(PAUSE);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers what was queued when the order to stop came. What comes after it is left, so that a flood can't keep us.
+    fn drain(&mut self) {
+        for index in 0..self.listeners.len() {
+            let queue = self.listeners[index].queue().unwrap_or_default();
+            let mut left = (queue.bytes / LEAST_DATAGRAM) as usize + BATCH;
+            while left > 0 {
+                match self.one_batch(index) {
+                    Ok(taken) if taken > 0 => left = left.saturating_sub(taken),
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// Takes a batch, answers it, sends it; says how many were taken.
+    fn one_batch(&mut self, index: usize) -> io::Result<usize> {
+        let Server {
+            listeners,
+            clock,
+            memo,
+            batch,
+            counters,
+            ..
+        } = self;
+        let socket = listeners[index].as_fd();
+        let taken = batch.receive(socket)?;
+        // After every question of the batch came, before any answer goes: one look is true for all of them.
+        let moment = clock.now();
+        let (mut answered, mut refused, mut ignored) = (0, 0, 0);
+        batch.answer_each(|question, peer, room| {
+            let verdict = memo.answer(question, peer, &moment, room);
+            match verdict {
+                Verdict::Answered { .. } => answered += 1,
+                Verdict::Refused { .. } => refused += 1,
+                Verdict::Ignored(_) => ignored += 1,
+            }
+            log::debug!("{peer} asked {}: {verdict}", Escaped(question));
+            verdict.length()
+        });
+        let sent = batch.send(socket, |peer, error| log::debug!("{peer}: send: {error}"));
+        counters.answered += answered;
+        counters.refused += refused;
+        counters.ignored += ignored;
+        counters.unsent += sent.unsent as u64;
+        self.busy = true;
+        Ok(taken)
+    }
+}
+
+fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
+    let dropped = listeners
+        .iter()
+        .filter_map(|listener| listener.queue().ok())
+        .map(|queue| u64::from(queue.dropped));
+    Counters {
+        dropped: dropped.sum(),
+        ..*counters
+    }
+}
+
+/// A stranger's bytes in the log: on one line, printable, and not without end.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(LOGGED)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        match self.0.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} bytes more"),
+        }
+    }
+}
