@@ -18,11 +18,12 @@ const LONGEST_ANSWER: usize = 1232;
 /// What makes each question new.
 const SERIAL: usize = 10;
 const ROOM: usize = LONGEST - SERIAL;
-const ANSWER_ROOM: usize = LONGEST_ANSWER - SERIAL;
+/// Text without a conversion, enough that the rest of the question may be answered at full length.
+const PADDING: usize = 400;
 /// How many shuffles of the dearest are asked in turn.
 const SHUFFLES: usize = 16;
 
-const GLANCE: Duration = Duration::from_millis(12);
+const GLANCE: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(60);
 
 #[derive(Clone, Debug)]
@@ -150,31 +151,29 @@ pub fn search(load: &mut Load, server: &Server) -> io::Result<Dearest> {
 
 /// Every conversion the daemon answers, dearest first.
 fn priced(load: &mut Load, server: &Server) -> io::Result<Vec<Token>> {
-    let all = GLIBC
-        .split_whitespace()
-        .map(|text| (text, true))
-        .chain(BEYOND.split_whitespace().map(|text| (text, false)));
-    let bare = Question {
-        name: String::new(),
-        tails: vec![b"%H".to_vec()],
-        kind: Kind::Known,
-    }
-    .cost(load, server, LOOK)?;
+    let known = GLIBC.split_whitespace().map(|text| (text, true));
+    let beyond = BEYOND.split_whitespace().map(|text| (text, false));
+    let mut price = |text: &str, count: usize, known| {
+        let tail = text.repeat(count) + &".".repeat(PADDING);
+        let kind = if known { Kind::Known } else { Kind::Shaped };
+        let question = Question {
+            name: text.into(),
+            tails: vec![tail.into_bytes()],
+            kind,
+        };
+        question.cost(load, server, GLANCE)
+    };
+    let bare = price("%H", 1, true)?;
     let mut tokens = Vec::new();
-    for (text, known) in all {
+    for (text, known) in known.chain(beyond) {
         let answer = ask(server, text.as_bytes())?;
         if answer.starts_with(b"error: ") {
             continue;
         }
         let length = answer.len();
-        let count = (ROOM / text.len()).min(ANSWER_ROOM / length.max(1));
-        let kind = if known { Kind::Known } else { Kind::Shaped };
-        let question = Question {
-            name: text.into(),
-            tails: vec![text.repeat(count).into_bytes()],
-            kind,
-        };
-        let cost = (question.cost(load, server, GLANCE)? - bare).max(0.0) / count as f64;
+        let most = (LONGEST_ANSWER - SERIAL - PADDING) / length.max(1);
+        let count = most.min((ROOM - PADDING) / text.len());
+        let cost = (price(text, count, known)? - bare).max(0.0) / count as f64;
         tokens.push(Token {
             text,
             length,
@@ -190,31 +189,30 @@ fn candidates(tokens: &[Token]) -> Vec<Question> {
     let mut pairs = Vec::new();
     for (index, first) in tokens.iter().enumerate() {
         for second in &tokens[index..] {
-            let (count, cost) = (0..=ROOM / first.text.len())
-                .filter_map(|count| Some((count, best_second(first, second, count)?)))
-                .map(|(count, others)| {
-                    (
-                        count,
-                        count as f64 * first.cost + others as f64 * second.cost,
-                    )
-                })
-                .fold(
-                    (0, 0.0),
-                    |best, next| if next.1 > best.1 { next } else { best },
-                );
-            pairs.push((cost, first, count, second));
+            for count in 0..=ROOM / first.text.len() {
+                let Some((others, padding)) = fill(first, count, second) else {
+                    break;
+                };
+                let cost = count as f64 * first.cost + others as f64 * second.cost;
+                pairs.push((cost, first, count, second, others, padding));
+            }
         }
     }
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Neighbours of the best are as good as it; one of each pair is enough.
+    let mut seen = Vec::new();
+    pairs.retain(|&(_, first, _, second, ..)| {
+        let new = seen.len() < 4 && !seen.contains(&(first.text, second.text));
+        seen.extend(new.then_some((first.text, second.text)));
+        new
+    });
     let mut candidates: Vec<Question> = pairs
-        .iter()
-        .take(4)
-        .map(|&(_, first, count, second)| {
-            let others = best_second(first, second, count).unwrap_or(0);
-            let tail = first.text.repeat(count) + &second.text.repeat(others);
+        .into_iter()
+        .map(|(_, first, count, second, others, padding)| {
+            let conversions = first.text.repeat(count) + &second.text.repeat(others);
             Question {
                 name: format!("{count} x {} and {others} x {}", first.text, second.text),
-                tails: vec![tail.into_bytes()],
+                tails: vec![(conversions + &".".repeat(padding)).into_bytes()],
                 kind: if first.known && second.known {
                     Kind::Known
                 } else {
@@ -223,15 +221,23 @@ fn candidates(tokens: &[Token]) -> Vec<Question> {
             }
         })
         .collect();
-    candidates.push(shuffle(tokens, ANSWER_ROOM));
+    candidates.push(shuffle(tokens, LONGEST_ANSWER - SERIAL));
     candidates
 }
 
-/// How many of `second` fit beside `count` of `first`.
-fn best_second(first: &Token, second: &Token, count: usize) -> Option<usize> {
+/// How many of `second` fit beside `count` of `first`, and the padding that earns them their answer:
+/// it is at most three times the question and 56 bytes.
+fn fill(first: &Token, count: usize, second: &Token) -> Option<(usize, usize)> {
     let room = ROOM.checked_sub(count * first.text.len())?;
-    let answer = ANSWER_ROOM.checked_sub(count * first.length)?;
-    Some((room / second.text.len()).min(answer / second.length.max(1)))
+    let answer = (LONGEST_ANSWER - SERIAL).checked_sub(count * first.length)?;
+    let most = (room / second.text.len()).min(answer / second.length.max(1));
+    (0..=most).rev().find_map(|others| {
+        let question = SERIAL + count * first.text.len() + others * second.text.len();
+        let answer = SERIAL + count * first.length + others * second.length;
+        let padding = answer.saturating_sub(3 * question + 56).div_ceil(2);
+        let fits = question + padding <= LONGEST && answer + padding <= LONGEST_ANSWER;
+        fits.then_some((others, padding))
+    })
 }
 
 /// The dearest conversions that leave room for as many as can be asked, in no order.

@@ -30,7 +30,8 @@ impl Sample {
         let on_cpu = (after.on_cpu - before.on_cpu) as f64;
         let waiting = (after.waiting - before.waiting) as f64;
         Self {
-            cost: on_cpu / flow.answered.max(1) as f64,
+            // A wrong answer is told elsewhere; it has its price too.
+            cost: on_cpu / (flow.answered + flow.wrong).max(1) as f64,
             rate: flow.answered as f64 / wall.as_secs_f64(),
             busy: ((on_cpu + waiting) / wall.as_nanos() as f64).min(1.0),
             spare: flow.spare.as_secs_f64() / wall.as_secs_f64(),

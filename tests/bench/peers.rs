@@ -13,8 +13,8 @@ use crate::sys;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_wallclockd");
 const CLIENT: &str = env!("CARGO_BIN_EXE_wallclock");
-const PYTHON_SERVER: &str = include_str!("../python/server.py");
-const PYTHON_CLIENT: &str = include_str!("../python/client.py");
+const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
+const PYTHON_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
 /// How long anything may take to come up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,14 +48,9 @@ impl Server {
         Self::that_tells_its_port(&mut command)
     }
 
-    /// The Python original, its port replaced.
+    /// The Python original.
     pub fn python(python: &Path) -> io::Result<Self> {
-        let port = free_port()?;
-        let mut command = Command::new(python);
-        command
-            .arg("-c")
-            .arg(PYTHON_SERVER.replace("9527", &port.to_string()));
-        Self::that_answers(&mut command, port, b"%Y-%m-%d %X", None)
+        Self::that_tells_its_port(Command::new(python).args([PYTHON_SERVER, "0"]))
     }
 
     /// chronyd, told to keep its hands off the clock and to talk to nobody else.
@@ -198,11 +193,10 @@ pub fn ask_with_client(server: SocketAddr) -> io::Result<Output> {
         .output()
 }
 
-/// The Python original's client, whole process, its port replaced.
+/// The Python original's client, whole process.
 pub fn ask_with_python(python: &Path, server: SocketAddr) -> io::Result<Output> {
     Command::new(python)
-        .arg("-c")
-        .arg(PYTHON_CLIENT.replace("9527", &server.port().to_string()))
+        .args([PYTHON_CLIENT, &server.port().to_string()])
         .output()
 }
 

@@ -426,9 +426,8 @@ fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
             checked(peers::ask_with_client(serving.address)?)
         })?);
         let Some(python) = &room.python else { continue };
-        spawned
-            .python_server
-            .push(timed(&|| Server::python(python).map(drop))?);
+        let start = || Server::python(python)?.wait_for_answer(DEFAULT.as_bytes());
+        spawned.python_server.push(timed(&start)?);
         let ask = || checked(peers::ask_with_python(python, serving.address)?);
         spawned.python_client.push(timed(&ask)?);
     }
