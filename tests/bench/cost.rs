@@ -35,9 +35,6 @@ pub struct Options {
     /// A glance: short rounds, a million questions, two idle seconds.
     #[arg(long)]
     quick: bool,
-    /// Takes the cores before everybody else's processes (nice -20), where privileges allow.
-    #[arg(long)]
-    before_others: bool,
     /// Prints the tables as Markdown.
     #[arg(long)]
     markdown: bool,

@@ -248,7 +248,7 @@ pub fn footnotes(plan: &Plan, room: &Room, results: &Results) -> String {
         .collect();
     format!(
         "Medians of {} rounds of {} ms, fresh processes each. Closed loop of {SOCKETS} sockets x {IN_FLIGHT} in flight.\n\
-         The load has core {}, the server core {}; idle is a load that finds no answer waiting.\n\
+         The load has core {}, the server core {}; the load is idle while it waits for answers.\n\
          Round trips at random instants, at half of what the recvfrom + sendto echo answered in that round\n\
          (half of their own rate for those that answer less). A burst is 10,000 questions sent in {:.0} ms.\n\
          416 KiB is what an unprivileged start gets where net.core.rmem_max is 212,992; chronyd and the\n\

@@ -106,9 +106,6 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let (plan, room, mut load) = (Plan::of(options), Room::new(), Load::new());
     // Where that is forbidden the numbers are worse, not wrong.
     let _ = sys::pin(0, room.load_core);
-    if options.before_others {
-        sys::go_before_others()?;
-    }
 
     note("searching for the dearest question");
     let searched = Server::daemon(&[])?.on_core(room.server_core);

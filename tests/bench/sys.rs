@@ -220,17 +220,6 @@ pub fn pin(pid: u32, core: usize) -> io::Result<()> {
     }
 }
 
-/// Puts this thread, and what it starts, before every other process (nice -20).
-pub fn go_before_others() -> io::Result<()> {
-    // SAFETY: setpriority takes three integers.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// What the C library's strftime says in the host's zone: the oracle that answers are held against.
 pub fn local_text(second: i64, format: &CString) -> Vec<u8> {
     let mut text = vec![0u8; 4096];
