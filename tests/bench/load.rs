@@ -62,6 +62,32 @@ pub struct Paced {
     pub missing: u64,
 }
 
+/// Which lane, which question, and when it was sent.
+type Underway = (usize, u64, Instant);
+
+impl Paced {
+    /// Takes the answer to the oldest question, if it is there.
+    fn take(
+        &mut self,
+        lanes: &[Lane],
+        pending: &mut VecDeque<Underway>,
+        workload: &mut Workload,
+    ) -> bool {
+        let mut answer = [0; SLOT];
+        let Some(&(lane, serial, sent)) = pending.front() else {
+            return false;
+        };
+        let Ok(length) = lanes[lane].socket.recv(&mut answer) else {
+            return false;
+        };
+        self.trips.push(sent.elapsed().as_nanos() as u64);
+        let right = workload.allows(serial, questions::now(), &answer[..length]);
+        self.wrong += u64::from(!right);
+        pending.pop_front();
+        true
+    }
+}
+
 /// Everybody who asks. One for the whole run: its numbers are what make a question one never seen before.
 pub struct Load {
     serial: u64,
@@ -222,7 +248,7 @@ impl Load {
         limit: Duration,
     ) -> io::Result<Paced> {
         // A socket each for the questions on their way, so that no answer can be taken for another's.
-        let lanes = (0..256)
+        let mut lanes = (0..256)
             .map(|_| Lane::to(server))
             .collect::<io::Result<Vec<_>>>()?;
         for lane in &lanes {
@@ -233,11 +259,9 @@ impl Load {
         paced
             .trips
             .reserve((rate * limit.as_secs_f64() * 1.1) as usize + 1000);
-        let mut answer = [0; SLOT];
-        // (lane, serial, sent), oldest first.
-        let mut pending: VecDeque<(usize, u64, Instant)> = VecDeque::with_capacity(lanes.len());
+        let mut pending: VecDeque<Underway> = VecDeque::with_capacity(lanes.len());
         let start = Instant::now();
-        let (mut due, mut lane) = (start, 0);
+        let (mut due, mut lane, mut scout) = (start, 0, 0);
         loop {
             let now = Instant::now();
             let on = now - start < limit;
@@ -258,20 +282,28 @@ impl Load {
                     lane = (lane + 1) % lanes.len();
                 }
             }
-            while let Some(&(lane, serial, sent)) = pending.front() {
-                match lanes[lane].socket.recv(&mut answer) {
-                    Ok(length) => {
-                        paced.trips.push(sent.elapsed().as_nanos() as u64);
-                        paced.wrong += u64::from(!workload.allows(
-                            serial,
-                            questions::now(),
-                            &answer[..length],
-                        ));
+            // The oldest is the next to be answered. Unless it was dropped, which shows in that a
+            // later one is answered: these are tried in turn, one a round.
+            scout = (scout + 1) % pending.len().max(1);
+            if !paced.take(&lanes, &mut pending, workload) && scout > 0 {
+                let (lane, ..) = pending[scout];
+                if lanes[lane].socket.peek(&mut [0]).is_ok() {
+                    for _ in 0..=scout {
+                        if !paced.take(&lanes, &mut pending, workload) {
+                            paced.missing += 1;
+                            pending.pop_front();
+                        }
                     }
-                    Err(_) if sent.elapsed() > LOST => paced.missing += 1,
-                    Err(_) => break,
                 }
+            }
+            if let Some(&(lane, _, sent)) = pending.front()
+                && sent.elapsed() > LOST
+            {
+                paced.missing += 1;
                 pending.pop_front();
+                // From a new port, so that a late answer is not taken for a later one's.
+                lanes[lane] = Lane::to(server)?;
+                lanes[lane].socket.set_nonblocking(true)?;
             }
         }
         paced.trips.sort_unstable();

@@ -14,13 +14,21 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Says why a test does not run here; with WALLCLOCK_TEST_ALL=1 that is a failure.
 pub fn skip(reason: &str) {
-    assert!(env::var_os("WALLCLOCK_TEST_ALL").is_none_or(|all| all != "1"), "skipped although WALLCLOCK_TEST_ALL=1: {reason}");
+    assert!(
+        env::var_os("WALLCLOCK_TEST_ALL").is_none_or(|all| all != "1"),
+        "skipped although WALLCLOCK_TEST_ALL=1: {reason}"
+    );
     println!("skipped: {reason}");
 }
 
 /// Whether this program can be run.
 pub fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
 }
 
 /// A process of ours that logs to stderr; killed when it goes out of scope.
@@ -33,7 +41,11 @@ pub struct Process {
 
 impl Process {
     pub fn start(command: &mut Command) -> Process {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let stderr = child.stderr.take().expect("it is piped");
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -43,7 +55,11 @@ impl Process {
                 }
             }
         });
-        Process { child, lines, log: Vec::new() }
+        Process {
+            child,
+            lines,
+            log: Vec::new(),
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -54,7 +70,10 @@ impl Process {
     pub fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(text) {
@@ -69,11 +88,16 @@ impl Process {
     /// The address of its next `listening on` line.
     pub fn wait_for_address(&mut self) -> SocketAddr {
         let line = self.wait_for("listening on ");
-        line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address ends the line")
+        line.rsplit(' ')
+            .next()
+            .and_then(|address| address.parse().ok())
+            .expect("an address ends the line")
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.id())])
+            .status();
         assert!(status.expect("sh runs").success(), "kill -{name}");
     }
 
@@ -130,7 +154,11 @@ fn without_settings(command: &mut Command) {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
+    command
+        .env_remove("RUST_LOG")
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("LISTEN_FDS");
 }
 
 /// A daemon on a free port of 127.0.0.1, in UTC.
@@ -150,13 +178,19 @@ pub fn read_counters(line: &str) -> [u64; 5] {
     let names = ["answered=", "refused=", "ignored=", "unsent=", "dropped="];
     names.map(|name| {
         let value = line.split(' ').find_map(|word| word.strip_prefix(name));
-        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {line:?}"))
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{name} in {line:?}"))
     })
 }
 
 /// A socket that asks one server and hears only it.
 pub fn line_to(server: SocketAddr) -> UdpSocket {
-    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if server.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let socket = UdpSocket::bind(any).expect("a free port");
     socket.connect(server).expect("a route");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
