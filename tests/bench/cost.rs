@@ -32,6 +32,9 @@ pub struct Options {
     /// How many times everybody takes a turn [default: 9, or 3 with --quick].
     #[arg(long)]
     rounds: Option<usize>,
+    /// How long a turn is, in milliseconds [default: 120, or 50 with --quick].
+    #[arg(long)]
+    slice: Option<u64>,
     /// A glance: short rounds, a million questions, two idle seconds.
     #[arg(long)]
     quick: bool,
@@ -41,6 +44,9 @@ pub struct Options {
     /// Where to draw the plot [default: bench/cost.svg in the target directory].
     #[arg(long)]
     svg: Option<PathBuf>,
+    /// Only measures what an answer costs in the rows with this in their name: for work on a hot path.
+    #[arg(long)]
+    only: Option<String>,
     /// Only searches for the dearest question, and prints what each conversion costs.
     #[arg(long)]
     dearest: bool,

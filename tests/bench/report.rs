@@ -77,6 +77,28 @@ fn cost(results: &Results) -> Table {
     table
 }
 
+/// A few of the rows, and nothing of their servers but the cost.
+pub fn only(rows: &[Row]) -> Table {
+    let header = [
+        "server, question",
+        "on-CPU, ns/answer",
+        "x floor",
+        "answers/s",
+        "server busy, %",
+    ];
+    let mut table = Table::new(&header);
+    for row in rows {
+        table.row(vec![
+            row.name(),
+            number(row.cost(), 0),
+            number(row.ratio(), 3),
+            number(row.middle(|sample| sample.rate), 0),
+            number(row.middle(|sample| sample.busy) * 100.0, 0),
+        ]);
+    }
+    table
+}
+
 fn longest(results: &Results) -> Table {
     let mut table = Table::new(&["question", "x floor", "x the floor asked the same"]);
     let floor = results.row(Peer::Floor, LONGEST);

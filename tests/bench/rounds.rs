@@ -41,7 +41,7 @@ impl Plan {
         if options.quick {
             Self {
                 rounds: options.rounds.unwrap_or(3),
-                slice: Duration::from_millis(50),
+                slice: Duration::from_millis(options.slice.unwrap_or(50)),
                 paced: Duration::from_millis(100),
                 idle: Duration::from_secs(2),
                 few: 100_000,
@@ -51,7 +51,7 @@ impl Plan {
         } else {
             Self {
                 rounds: options.rounds.unwrap_or(9),
-                slice: Duration::from_millis(120),
+                slice: Duration::from_millis(options.slice.unwrap_or(120)),
                 paced: Duration::from_millis(300),
                 idle: Duration::from_secs(10),
                 few: 1_000_000,
@@ -117,15 +117,20 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let mut rows = rows(&dearest, &searched)?;
     drop(searched);
 
+    if let Some(only) = &options.only {
+        rows.retain(|row| row.name().contains(only));
+        for round in 0..plan.rounds {
+            let (floor, servers) = start_all(&room)?;
+            crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
+        }
+        println!("{}", report::only(&rows).text());
+        return Ok(true);
+    }
+
     let (mut manners, mut lonely) = (std::array::from_fn(|_| Manners::default()), lonely_rows());
     for round in 0..plan.rounds {
         note(&format!("round {} of {}", round + 1, plan.rounds));
-        let floor = Server::echo(Echo::Floor, Some(WIDE))?.on_core(room.server_core);
-        let mut servers: Servers = Default::default();
-        for (peer, server) in PEERS.into_iter().zip(&mut servers) {
-            // The daemon is measured as a user starts it; what it asks for itself is enough.
-            *server = room.start(peer, (peer != Peer::Daemon).then_some(WIDE))?;
-        }
+        let (floor, servers) = start_all(&room)?;
         crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
         half_load(&mut load, &plan, &servers, &rows, &mut manners)?;
         for (server, manners) in servers.iter().zip(&mut manners) {
@@ -134,7 +139,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
                 .resident
                 .extend(pid.map(|pid| process::resident(pid) as f64));
         }
-        drop(servers);
+        drop((floor, servers));
         bursts(&mut load, &room, &mut manners)?;
         alone(&mut load, &plan, &room, &mut lonely)?;
     }
@@ -174,6 +179,17 @@ pub fn run(options: &Options) -> io::Result<bool> {
 
 fn note(what: &str) {
     eprintln!("bench: {what}");
+}
+
+/// The floor that everybody is measured beside, and everybody.
+fn start_all(room: &Room) -> io::Result<(Server, Servers)> {
+    let floor = Server::echo(Echo::Floor, Some(WIDE))?.on_core(room.server_core);
+    let mut servers: Servers = Default::default();
+    for (peer, server) in PEERS.into_iter().zip(&mut servers) {
+        // The daemon is measured as a user starts it; what it asks for itself is enough.
+        *server = room.start(peer, (peer != Peer::Daemon).then_some(WIDE))?;
+    }
+    Ok((floor, servers))
 }
 
 fn print_dearest(dearest: &Dearest) {
