@@ -187,7 +187,8 @@ impl ZonePaths {
 /// A zone's rules and the file they came from.
 #[derive(Debug)]
 struct Zone {
-    rules: TimeZone,
+    /// `None` for UTC.
+    rules: Option<TimeZone>,
     file: Option<ZoneFile>,
 }
 
@@ -226,7 +227,7 @@ impl Stamp {
 impl Zone {
     fn utc() -> Zone {
         Zone {
-            rules: TimeZone::utc(),
+            rules: None,
             file: None,
         }
     }
@@ -256,7 +257,10 @@ impl Zone {
         }
         // Without directories only the string itself is left to be read.
         match tz::TimeZoneSettings::new(&[], |_| Err("not a file".into())).parse_posix_tz(&text) {
-            Ok(rules) => Ok(Zone { rules, file: None }),
+            Ok(rules) => Ok(Zone {
+                rules: Some(rules),
+                file: None,
+            }),
             Err(source) => Err(ZoneError::Unknown {
                 tz: tz.to_owned(),
                 directory: paths.directory.clone(),
@@ -268,7 +272,7 @@ impl Zone {
     fn of_file(path: PathBuf) -> Result<Zone, ZoneError> {
         // Looked at before it is read: a change in between is then seen at the next look.
         let stamp = Stamp::of(&path).ok();
-        let rules = read_rules(&path)?;
+        let rules = Some(read_rules(&path)?);
         Ok(Zone {
             rules,
             file: Some(ZoneFile {
@@ -300,6 +304,7 @@ impl Zone {
         match fresh {
             Ok(rules) => {
                 file.troubled = false;
+                let rules = Some(rules);
                 if rules != self.rules {
                     log::info!(
                         "zone file {} changed: its new rules are in force",
@@ -320,11 +325,14 @@ impl Zone {
     }
 
     fn at(&self, unix_seconds: i64) -> (i32, &str) {
-        match self.rules.find_local_time_type(unix_seconds) {
+        let Some(rules) = &self.rules else {
+            return (0, "UTC");
+        };
+        match rules.find_local_time_type(unix_seconds) {
             Ok(kind) => (kind.ut_offset(), kind.time_zone_designation()),
             // A table that ends without a rule for what follows: its last entry goes on, as glibc does it.
             Err(_) => {
-                let table = self.rules.as_ref();
+                let table = rules.as_ref();
                 let last = table
                     .transitions()
                     .last()

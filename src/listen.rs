@@ -84,14 +84,29 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Binds a UDP socket, with SO_REUSEADDR set before. `[::]` serves IPv4 too. Warns where another socket holds the port already.
+    /// Binds a UDP socket to each of these addresses, with SO_REUSEADDR set before; `[::]` serves IPv4 too. Warns where
+    /// another socket holds a port already.
     ///
     /// # Errors
     ///
-    /// The step that failed and why.
-    pub fn bind(address: SocketAddr, options: Options) -> Result<Listener, ListenError> {
-        let taken = address.port() != 0 && is_taken(address, options)?;
-        let socket = make(address)?;
+    /// The first step that failed and why.
+    pub fn bind(addresses: &[SocketAddr], options: Options) -> Result<Vec<Listener>, ListenError> {
+        // All are looked at before any is bound: our own sockets are no others.
+        for &address in addresses {
+            if address.port() != 0 && is_taken(address, options)? {
+                log::warn!(
+                    "another socket holds {address} already: with SO_REUSEADDR the one bound last, this one, takes \
+                     all its datagrams until it goes"
+                );
+            }
+        }
+        addresses
+            .iter()
+            .map(|&address| Listener::bind_one(address, options))
+            .collect()
+    }
+
+    fn bind_one(address: SocketAddr, options: Options) -> Result<Listener, ListenError> {
         let option = |option| {
             move |source| ListenError::Option {
                 option,
@@ -99,6 +114,7 @@ impl Listener {
                 source,
             }
         };
+        let socket = make(address)?;
         socket
             .set_reuse_address(true)
             .map_err(option("SO_REUSEADDR"))?;
@@ -110,12 +126,6 @@ impl Listener {
         socket
             .bind(&address.into())
             .map_err(|source| ListenError::Bind { address, source })?;
-        if taken {
-            log::warn!(
-                "{address} is held by another socket too: with SO_REUSEADDR the one bound last, this one, takes all \
-                 its datagrams until it goes"
-            );
-        }
         Listener::new(socket, options)
     }
 

@@ -21,7 +21,7 @@ use wallclock::strftime::{Format, FormatError};
 /// Sends a strftime format to a wallclockd, or to anything that answers strftime formats over UDP, and prints the
 /// time it answers.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER_HELP)]
+#[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// What to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
     #[arg(value_name = "FORMAT")]

@@ -20,17 +20,15 @@ use wallclock::{chain, logging};
 ///
 /// One UDP datagram holding a strftime format in, one datagram back: the time in that format.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER_HELP)]
+#[command(name = "wallclockd", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd
     /// hands over]
-    ///
-    /// [::] serves IPv4 and IPv6; port 0 takes a free one; a missing port is 9527. In the environment, commas
-    /// separate several.
     #[arg(
         short,
         long,
         value_name = "ADDR:PORT",
+        long_help = LISTEN_HELP,
         env = "WALLCLOCKD_LISTEN",
         value_delimiter = ','
     )]
@@ -62,6 +60,12 @@ struct Arguments {
     #[arg(long, value_name = "WHAT", hide = true)]
     generate: Option<What>,
 }
+
+/// Not a doc comment, where brackets are links.
+const LISTEN_HELP: &str = "\
+Where to listen, as ADDR:PORT; may be given several times [default: 127.0.0.1:9527, or the sockets that systemd hands over]
+
+[::] serves IPv4 and IPv6; port 0 takes a free one; a missing port is 9527. In the environment, commas separate several.";
 
 const AFTER_HELP: &str = "\
 Signals:
@@ -147,21 +151,23 @@ fn listeners(arguments: &Arguments) -> Result<Vec<Listener>, StartError> {
     for descriptor in batch::inherited().map_err(StartError::Inherit)? {
         listeners.push(Listener::inherit(descriptor, options)?);
     }
+    let mut addresses = Vec::new();
     for endpoint in &arguments.listen {
-        let addresses = endpoint.resolve().map_err(|source| StartError::Resolve {
+        let resolved = endpoint.resolve().map_err(|source| StartError::Resolve {
             endpoint: endpoint.clone(),
             source,
         })?;
-        for address in addresses {
-            listeners.push(Listener::bind(address, options)?);
+        for address in resolved {
+            // localhost and 127.0.0.1 in one list are one socket; port 0 is another one each time.
+            if address.port() == 0 || !addresses.contains(&address) {
+                addresses.push(address);
+            }
         }
     }
-    if listeners.is_empty() {
-        listeners.push(Listener::bind(
-            SocketAddr::from(([127, 0, 0, 1], PORT)),
-            options,
-        )?);
+    if listeners.is_empty() && addresses.is_empty() {
+        addresses.push(SocketAddr::from(([127, 0, 0, 1], PORT)));
     }
+    listeners.extend(Listener::bind(&addresses, options)?);
     Ok(listeners)
 }
 

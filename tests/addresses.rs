@@ -1,0 +1,135 @@
+//! Between two hosts (network namespaces joined by a cable): every answer leaves from the address that was asked.
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use support::{Process, has, skip, wallclock, wallclockd};
+
+/// A network namespace, for as long as its process lives.
+struct Host(Process);
+
+impl Host {
+    fn new() -> Host {
+        let mut process = Process::start(Command::new("unshare").args([
+            "--net",
+            "sh",
+            "-c",
+            "echo up >&2; exec sleep 600",
+        ]));
+        process.wait_for("up");
+        Host(process)
+    }
+
+    /// The command as it runs on this host.
+    fn on(&self, command: &Command) -> Command {
+        let mut inside = Command::new("nsenter");
+        inside
+            .args(["-t", &self.0.id().to_string(), "--net", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        inside
+    }
+
+    fn ip(&self, arguments: &str) {
+        let status = self
+            .on(Command::new("ip").args(arguments.split(' ')))
+            .status()
+            .expect("ip runs");
+        assert!(status.success(), "ip {arguments}");
+    }
+}
+
+#[test]
+fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
+    let may = Command::new("unshare")
+        .args(["--net", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if !may.is_ok_and(|status| status.success()) || !has("ip") || !has("nsenter") {
+        return skip("network namespaces take root, util-linux and iproute2");
+    }
+    let (clock, asker) = (Host::new(), Host::new());
+    clock.ip(&format!(
+        "link add eth0 type veth peer name eth0 netns {}",
+        asker.0.id()
+    ));
+    for (host, number) in [(&clock, 1), (&asker, 2)] {
+        host.ip("link set lo up");
+        host.ip(&format!(
+            "addr add 10.98.0.{number}/24 brd 10.98.0.255 dev eth0"
+        ));
+        host.ip(&format!("addr add fd98::{number}/64 dev eth0 nodad"));
+        host.ip(&format!("addr add fe80::{number}/64 dev eth0 nodad"));
+        host.ip("link set eth0 up");
+    }
+    clock.ip("addr add 10.98.0.7/24 dev eth0");
+    clock.ip("addr add fd98::7/64 dev eth0 nodad");
+    // An address of an interface that the way back does not lead through.
+    clock.ip("addr add 10.99.0.1/32 dev lo");
+    asker.ip("route add 10.99.0.1/32 via 10.98.0.1");
+
+    for listen in ["[::]:9527", "0.0.0.0:9527"] {
+        let mut daemon =
+            Process::start(&mut clock.on(wallclockd().args(["--listen", listen, "--utc"])));
+        daemon.wait_for_address();
+        let mut servers = vec!["10.98.0.1", "10.98.0.7", "10.99.0.1"];
+        if listen.starts_with('[') {
+            servers.extend(["fd98::1", "fd98::7", "fe80::1%eth0"]);
+        }
+        for server in servers {
+            let output = asker
+                .on(wallclock().args(["-s", server, "+%Z"]))
+                .output()
+                .expect("it runs");
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                "UTC\n",
+                "{server} at {listen}: {output:?}"
+            );
+        }
+        // A broadcast's destination is no source for an answer: the address of the interface is.
+        if has("python3") {
+            let script = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); \
+                          s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1); \
+                          s.sendto(b'%Z', ('10.98.0.255', 9527)); print(s.recvfrom(99))";
+            let output = asker
+                .on(Command::new("python3").args(["-c", script]))
+                .output()
+                .expect("it runs");
+            let heard = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(
+                heard.trim_end(),
+                "(b'UTC', ('10.98.0.1', 9527))",
+                "{listen}: {output:?}"
+            );
+        } else {
+            skip("python3 is not here, to send a broadcast");
+        }
+        daemon.signal("TERM");
+        assert!(daemon.wait().success());
+    }
+
+    // One link-local address of its own.
+    let mut daemon = Process::start(&mut clock.on(wallclockd().args([
+        "--listen",
+        "[fe80::1%eth0]:9528",
+        "--utc",
+    ])));
+    daemon.wait_for_address();
+    let output = asker
+        .on(wallclock().args(["-s", "[fe80::1%eth0]:9528", "+%Z"]))
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "UTC\n",
+        "{output:?}"
+    );
+}

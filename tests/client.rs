@@ -1,0 +1,340 @@
+//! The client as a process: what it prints, what it says, how it ends and how long it takes.
+
+mod support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Output};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use support::{PATIENCE, daemon, wallclock};
+
+fn run(command: &mut Command) -> (Output, Duration) {
+    let start = Instant::now();
+    let output = command.output().expect("it runs");
+    (output, start.elapsed())
+}
+
+fn said(output: &Output) -> (Option<i32>, &str, &str) {
+    let text = |bytes| std::str::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// A server that answers each question as it is told to: all answers go back to whom asked, in order.
+fn server(
+    questions: usize,
+    mut answers: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static,
+) -> (String, JoinHandle<()>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let address = socket.local_addr().expect("an address").to_string();
+    let thread = thread::spawn(move || {
+        let mut room = [0; 2048];
+        for number in 0..questions {
+            let (length, peer) = socket.recv_from(&mut room).expect("a question");
+            for answer in answers(number, &room[..length]) {
+                socket.send_to(&answer, peer).expect("it is sent");
+            }
+        }
+    });
+    (address, thread)
+}
+
+/// The nonce and its bar.
+fn nonce(question: &[u8]) -> &[u8] {
+    let (nonce, _) = question.split_at(17);
+    assert!(
+        nonce[..16].iter().all(u8::is_ascii_hexdigit) && nonce[16] == b'|',
+        "{question:?}"
+    );
+    nonce
+}
+
+fn closed_port() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+}
+
+#[test]
+fn an_answer_is_printed_as_date_would() {
+    let (_daemon, address) = daemon();
+    let address = address.to_string();
+    for (format, expected) in [
+        (&["+%Z"][..], "UTC\n"),
+        (&["%Z"], "UTC\n"),
+        (&["+%Z%n%t%Z"], "UTC\n\tUTC\n"),
+        (&["+100%%%Z \u{2192}"], "100%UTC \u{2192}\n"),
+        (&["++%Z"], "+UTC\n"),
+        (&["--", "-%Z"], "-UTC\n"),
+    ] {
+        let (output, _) = run(wallclock().args(["-s", &address]).args(format));
+        assert_eq!(said(&output), (Some(0), expected, ""));
+    }
+    for format in [&[][..], &[""], &["+"], &[" "]] {
+        let (output, _) = run(wallclock().env("WALLCLOCK_SERVER", &address).args(format));
+        let (status, printed, _) = said(&output);
+        assert_eq!(status, Some(0));
+        chrono::NaiveDateTime::parse_from_str(printed, "%Y-%m-%d %H:%M:%S\n").expect(printed);
+    }
+}
+
+#[test]
+fn a_refusal_of_the_server_is_status_1() {
+    let (_daemon, address) = daemon();
+    let (output, _) = run(wallclock().args(["-s", &address.to_string(), "%500d"]));
+    assert_eq!(
+        said(&output),
+        (
+            Some(1),
+            "",
+            &*format!("wallclock: {address}: answer too long\n")
+        )
+    );
+
+    let (address, thread) = server(1, |_, _| {
+        vec![b"error: clock\x1b[2J not \xff well".to_vec()]
+    });
+    let (output, _) = run(wallclock().args(["-s", &address]));
+    thread.join().expect("asked once");
+    let (status, printed, told) = said(&output);
+    assert_eq!((status, printed), (Some(1), ""));
+    assert!(
+        told.contains("clock\u{fffd}[2J not") && !told.contains('\x1b'),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_bad_format_is_status_2_and_never_sent() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    silent.set_nonblocking(true).expect("non-blocking");
+    let address = silent.local_addr().expect("an address").to_string();
+    let long = format!("%d{}", "x".repeat(1006));
+    for (format, named) in [
+        ("%Y %Q", "byte 3: unknown conversion Q"),
+        ("+%Y %Q", "byte 3: unknown conversion Q"),
+        ("%H:%", "byte 3: conversion ends too early"),
+        ("hello", "no conversion"),
+        (&long, "longer than 1007 bytes"),
+    ] {
+        let (output, _) = run(wallclock().args(["-s", &address, format]));
+        let (status, printed, told) = said(&output);
+        assert_eq!((status, printed), (Some(2), ""));
+        assert!(
+            told.starts_with("wallclock: bad format") && told.contains(named),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1);
+    }
+    assert!(
+        silent.recv(&mut [0; 2048]).is_err(),
+        "nothing was to be sent"
+    );
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for (arguments, named) in [
+        (&["--nonsense"][..], "--nonsense"),
+        (&["-t", "0"], "not a time"),
+        (&["-t", "-1"], "-1"),
+        (&["-t", "soon"], "soon"),
+        (&["-t", "nan"], "not a time"),
+        (&["-r", "-1"], "-1"),
+        (&["-r", "4000000000"], "4000000000"),
+        (&["-s", "host:port"], "port"),
+        (&["-4", "-6"], "-6"),
+        (&["%d", "%m"], "%m"),
+    ] {
+        let (output, _) = run(wallclock().args(arguments));
+        let (status, printed, told) = said(&output);
+        assert_eq!((status, printed), (Some(2), ""), "{arguments:?}");
+        assert!(told.contains(named), "{told}");
+    }
+}
+
+#[test]
+fn a_closed_port_is_status_3_at_once() {
+    let address = closed_port().to_string();
+    let (output, took) = run(wallclock().args(["-s", &address, "-t", "5"]));
+    let (status, printed, told) = said(&output);
+    assert_eq!((status, printed), (Some(3), ""));
+    assert!(
+        told.contains(&address) && told.contains("Connection refused"),
+        "{told}"
+    );
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_silent_server_is_status_3_after_all_its_tries() {
+    let (address, thread) = server(4, |_, _| Vec::new());
+    let (output, took) = run(wallclock().args(["-s", &address, "-t", "0.1", "-r", "3"]));
+    thread.join().expect("asked four times");
+    let (status, printed, told) = said(&output);
+    assert_eq!((status, printed), (Some(3), ""));
+    assert!(
+        told.contains(&format!("{address}: no answer within 0.1 s")),
+        "{told}"
+    );
+    assert!(
+        took >= Duration::from_millis(400) && took < Duration::from_millis(1400),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn an_answer_to_the_second_try_is_an_answer() {
+    let (address, thread) = server(2, |number, question| {
+        if number == 0 {
+            Vec::new()
+        } else {
+            vec![[nonce(question), b"second"].concat()]
+        }
+    });
+    let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.2"]));
+    thread.join().expect("asked twice");
+    assert_eq!(said(&output), (Some(0), "second\n", ""));
+}
+
+#[test]
+fn late_stray_and_forged_answers_are_never_printed() {
+    let mut late = Vec::new();
+    let (address, thread) = server(2, move |number, question| {
+        if number == 0 {
+            late = [nonce(question), b"late"].concat();
+            return Vec::new();
+        }
+        let answer = [nonce(question), b"right"].concat();
+        vec![
+            late.clone(),
+            b"2026-07-05 01:05:07".to_vec(),
+            b"0123456789abcdef|forged".to_vec(),
+            nonce(question)[..16].to_vec(),
+            Vec::new(),
+            answer,
+        ]
+    });
+    let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.3"]));
+    thread.join().expect("asked twice");
+    assert_eq!(said(&output), (Some(0), "right\n", ""));
+}
+
+#[test]
+fn stray_answers_do_not_lengthen_the_wait() {
+    let (address, thread) = server(1, |_, _| vec![b"stray".to_vec(); 20]);
+    let (output, took) = run(wallclock().args(["-s", &address, "-t", "0.2", "-r", "0"]));
+    thread.join().expect("asked once");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(took < Duration::from_millis(1200), "{took:?}");
+}
+
+#[test]
+fn an_answer_from_another_port_is_not_heard() {
+    let asked = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    asked.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let address = asked.local_addr().expect("an address").to_string();
+    let thread = thread::spawn(move || {
+        let mut room = [0; 2048];
+        let (length, peer) = asked.recv_from(&mut room).expect("a question");
+        let answer = [nonce(&room[..length]), b"overheard"].concat();
+        let liar = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        liar.send_to(&answer, peer).expect("it is sent");
+    });
+    let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.2", "-r", "0"]));
+    thread.join().expect("asked once");
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(3), &b""[..])
+    );
+}
+
+#[test]
+fn servers_are_tried_in_order_until_one_answers() {
+    let (_daemon, address) = daemon();
+    let (silent, thread) = server(1, |_, _| Vec::new());
+    let closed = closed_port().to_string();
+    let (output, took) = run(wallclock().args([
+        "-s",
+        &closed,
+        "-s",
+        &silent,
+        "-s",
+        &address.to_string(),
+        "-t",
+        "0.2",
+        "%Z",
+    ]));
+    thread.join().expect("asked once");
+    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+    assert!(
+        took >= Duration::from_millis(200),
+        "the silent one was asked first: {took:?}"
+    );
+
+    let list = format!("{closed},{address}");
+    let (output, _) = run(wallclock().env("WALLCLOCK_SERVER", list).arg("%Z"));
+    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+}
+
+#[test]
+fn a_name_stands_for_all_its_addresses() {
+    // localhost is 127.0.0.1, and ::1 where the host says so; the daemon is on the first only.
+    let (_daemon, address) = daemon();
+    let name = format!("localhost:{}", address.port());
+    for family in [&[][..], &["-4"]] {
+        let (output, _) = run(wallclock().args(["-s", &name, "%Z"]).args(family));
+        assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+    }
+}
+
+#[test]
+fn a_family_that_a_server_lacks_is_named() {
+    for (host, family, named) in [
+        ("127.0.0.1", "-6", "no IPv6 address"),
+        ("[::1]", "-4", "no IPv4 address"),
+    ] {
+        let (output, _) = run(wallclock().args(["-s", host, family]));
+        let (status, _, told) = said(&output);
+        assert_eq!(status, Some(3));
+        assert!(told.contains(named), "{told}");
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_fails_only_alone() {
+    let (_daemon, address) = daemon();
+    let (output, _) = run(wallclock().args(["-s", "no-such-host.invalid"]));
+    let (status, printed, told) = said(&output);
+    assert_eq!((status, printed), (Some(3), ""));
+    assert!(told.contains("no-such-host.invalid"), "{told}");
+
+    let (output, _) = run(wallclock().args([
+        "-s",
+        "no-such-host.invalid",
+        "-s",
+        &address.to_string(),
+        "%Z",
+    ]));
+    let (status, printed, told) = said(&output);
+    assert_eq!((status, printed), (Some(0), "UTC\n"));
+    assert!(told.contains("no-such-host.invalid"), "{told}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_status_1() {
+    let (_daemon, address) = daemon();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let (output, _) = run(wallclock().args(["-s", &address.to_string()]).stdout(full));
+    let (status, _, told) = said(&output);
+    assert_eq!(status, Some(1));
+    assert!(told.contains("standard output"), "{told}");
+}

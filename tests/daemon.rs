@@ -1,0 +1,650 @@
+//! The daemon as a process: what it answers from where, what it logs, how it starts and ends.
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{
+    PATIENCE, Process, ask, counters, daemon, has, line_to, read_counters, skip, wallclock,
+    wallclockd,
+};
+use wallclock::answer::MAX_ANSWER;
+
+fn start(arguments: &[&str]) -> (Process, SocketAddr) {
+    let mut process = Process::start(wallclockd().args(arguments));
+    let address = process.wait_for_address();
+    (process, address)
+}
+
+/// What a daemon that can't start says, and its exit status.
+fn failure(command: &mut Command) -> (String, Option<i32>) {
+    let output = command.output().expect("it runs");
+    (
+        String::from_utf8(output.stderr).expect("UTF-8"),
+        output.status.code(),
+    )
+}
+
+fn unix_now() -> i64 {
+    std::time::UNIX_EPOCH
+        .elapsed()
+        .expect("after 1970")
+        .as_secs()
+        .cast_signed()
+}
+
+/// Whether an answer to `%s` is now.
+fn is_now(answer: &[u8]) -> bool {
+    let seconds: i64 = std::str::from_utf8(answer)
+        .expect("UTF-8")
+        .parse()
+        .expect("a number");
+    (unix_now() - seconds).abs() <= 2
+}
+
+#[test]
+fn the_python_client_gets_the_time_from_our_daemon() {
+    if !has("python3") {
+        return skip("python3 is not here");
+    }
+    let (_daemon, address) = daemon();
+    let output = Command::new("python3")
+        .args([
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py"),
+            &address.port().to_string(),
+        ])
+        .output()
+        .expect("python3 runs");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let time = chrono::NaiveDateTime::parse_from_str(printed.trim_end(), "%Y/%m/%d %H:%M:%S")
+        .expect(&printed);
+    assert!(
+        (time.and_utc().timestamp() - unix_now()).abs() <= 2,
+        "{printed}"
+    );
+}
+
+#[test]
+fn our_client_prints_the_time_of_the_python_server_without_its_nonce() {
+    if !has("python3") {
+        return skip("python3 is not here");
+    }
+    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
+    let mut python = Process::start(Command::new("python3").args([server, "0"]).env("TZ", "UTC"));
+    let address = python.wait_for_address().to_string();
+    let ask = |format: &str| {
+        wallclock()
+            .args(["-s", &address, format])
+            .output()
+            .expect("it runs")
+    };
+
+    let output = ask("%s");
+    assert!(is_now(output.stdout.trim_ascii_end()), "{output:?}");
+    let output = ask("%Y/%m/%d %H:%M:%S");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    chrono::NaiveDateTime::parse_from_str(printed.trim_end(), "%Y/%m/%d %H:%M:%S").expect(&printed);
+    assert_eq!(ask("+100%% %Z").stdout, b"100% UTC\n");
+
+    // What it does not know it sends back as it stands, which is no time.
+    let output = ask("%N");
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(1), &b""[..])
+    );
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("does not know this format"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_connected_client_hears_from_the_address_it_asked() {
+    let (_any, any) = start(&["-l", "[::]:0"]);
+    let (_any_v4, any_v4) = start(&["-l", "0.0.0.0:0"]);
+    let mut asked = vec![
+        format!("127.0.0.1:{}", any_v4.port()),
+        format!("127.0.0.2:{}", any_v4.port()),
+    ];
+    asked.extend(
+        ["127.0.0.1", "127.0.0.2", "127.3.4.5", "[::1]"]
+            .map(|host| format!("{host}:{}", any.port())),
+    );
+    for address in asked {
+        assert!(
+            is_now(&ask(address.parse().expect("an address"), b"%s")),
+            "{address}"
+        );
+    }
+    let (_one, one) = start(&["-l", "127.0.0.2:0"]);
+    assert!(is_now(&ask(one, b"%s")));
+}
+
+#[test]
+fn several_addresses_are_served_by_one_daemon() {
+    let mut process = Process::start(wallclockd().args([
+        "-l",
+        "127.0.0.1:0",
+        "-l",
+        "[::1]:0",
+        "--listen=127.0.0.2:0",
+    ]));
+    for _ in 0..3 {
+        let address = process.wait_for_address();
+        assert!(is_now(&ask(address, b"%s")), "{address}");
+    }
+}
+
+#[test]
+fn the_environment_sets_what_the_options_set() {
+    let mut process = Process::start(
+        wallclockd()
+            .env("WALLCLOCKD_LISTEN", "127.0.0.1:0,[::1]:0")
+            .env("WALLCLOCKD_UTC", "yes")
+            .env("TZ", "CST-8"),
+    );
+    for _ in 0..2 {
+        assert_eq!(ask(process.wait_for_address(), b"%Z"), b"UTC");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_port_warns_takes_over_and_gives_back() {
+    let (_first, address) = start(&["-l", "127.0.0.1:0", "--utc"]);
+    let mut second = Process::start(
+        wallclockd()
+            .args(["-l", &address.to_string()])
+            .env("TZ", "CST-8"),
+    );
+    let warning = second.wait_for("WARN");
+    assert!(
+        warning.contains(&address.to_string()) && warning.contains("another socket"),
+        "{warning}"
+    );
+    second.wait_for_address();
+    for _ in 0..20 {
+        assert_eq!(ask(address, b"%Z"), b"CST");
+    }
+    second.signal("TERM");
+    assert!(second.wait().success());
+    for _ in 0..20 {
+        assert_eq!(ask(address, b"%Z"), b"UTC");
+    }
+}
+
+#[test]
+fn a_daemon_alone_on_its_port_warns_of_nothing() {
+    let (mut process, _) = daemon();
+    process.signal("TERM");
+    assert!(process.wait().success());
+    assert!(
+        !process.log.iter().any(|line| line.contains("WARN")),
+        "{:#?}",
+        process.log
+    );
+}
+
+#[test]
+fn a_daemons_own_sockets_are_no_others() {
+    // A port that was free a moment ago: these two addresses overlap.
+    let port = UdpSocket::bind("[::]:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port();
+    let list = format!("127.0.0.1:{port},[::]:{port},localhost:{port}");
+    let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", list));
+    process.wait_for_address();
+    process.signal("TERM");
+    assert!(process.wait().success());
+    assert!(
+        !process.log.iter().any(|line| line.contains("WARN")),
+        "{:#?}",
+        process.log
+    );
+}
+
+#[test]
+fn instances_that_share_the_port_do_not_warn_of_each_other() {
+    let (_first, address) = start(&["-l", "127.0.0.1:0", "--reuse-port"]);
+    let (mut second, _) = start(&["-l", &address.to_string(), "--reuse-port"]);
+    second.signal("TERM");
+    assert!(second.wait().success());
+    assert!(
+        !second.log.iter().any(|line| line.contains("WARN")),
+        "{:#?}",
+        second.log
+    );
+}
+
+/// Sends a datagram that claims to come from `from`, where somebody else listens.
+///
+/// The socket shares the port by SO_REUSEADDR, and is connected elsewhere so that what is sent back goes to the other.
+fn forge(from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("SO_REUSEADDR");
+    socket.bind(&from.into()).expect("the shared port");
+    socket
+        .connect(&SocketAddr::from(([127, 0, 0, 9], 9)).into())
+        .expect("elsewhere");
+    socket.send_to(payload, &to.into()).expect("it is sent");
+}
+
+/// Datagrams that would keep two careless servers talking.
+const BAITS: [&[u8]; 6] = [
+    b"%Q",
+    b"%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%",
+    b"%T",
+    b"",
+    b"hello",
+    b"%",
+];
+
+/// Whether a count stands still within the time in which a loop of two would have turned thousands of times.
+fn comes_to_rest(mut count: impl FnMut() -> u64) -> bool {
+    let before = count();
+    thread::sleep(Duration::from_millis(100));
+    count() == before
+}
+
+#[test]
+fn a_forged_datagram_between_two_daemons_starts_no_loop() {
+    let ((mut a, a_address), (mut b, b_address)) = (daemon(), daemon());
+    let mut total =
+        || counters(&mut a)[..3].iter().sum::<u64>() + counters(&mut b)[..3].iter().sum::<u64>();
+    for bait in BAITS {
+        let before = total();
+        forge(a_address, b_address, bait);
+        let deadline = Instant::now() + PATIENCE;
+        while total() == before {
+            assert!(
+                Instant::now() < deadline,
+                "the forged datagram does not arrive"
+            );
+        }
+        assert!(comes_to_rest(&mut total), "{bait:?} goes round");
+        // Each answer is a datagram that the other takes in: log2(k) + 2 answers, one datagram more.
+        let k = bait.iter().filter(|&&byte| byte == b'%').count().max(1);
+        assert!(
+            total() - before <= u64::from(k.ilog2()) + 3,
+            "{bait:?}: {} datagrams",
+            total() - before
+        );
+    }
+}
+
+#[test]
+fn the_same_forged_datagram_keeps_two_careless_servers_talking() {
+    // Passes through what it does not know and answers everything, as a plain strftime loop does.
+    fn careless(question: &[u8]) -> Vec<u8> {
+        if question.is_empty() {
+            b"2026-07-05 01:05:07".to_vec()
+        } else {
+            question.to_vec()
+        }
+    }
+    let turns = Arc::new(AtomicU64::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    let servers = [(); 2].map(|()| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
+            .expect("a socket");
+        socket.set_reuse_address(true).expect("SO_REUSEADDR");
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .expect("a free port");
+        let socket = UdpSocket::from(socket);
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .expect("a time-out");
+        let address = socket.local_addr().expect("an address");
+        let (turns, over) = (Arc::clone(&turns), Arc::clone(&over));
+        let thread = thread::spawn(move || {
+            let mut room = [0; 2048];
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((length, peer)) = socket.recv_from(&mut room) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    let _ = socket.send_to(&careless(&room[..length]), peer);
+                }
+            }
+        });
+        (address, thread)
+    });
+    forge(servers[0].0, servers[1].0, BAITS[0]);
+    let deadline = Instant::now() + PATIENCE;
+    while turns.load(Ordering::Relaxed) == 0 {
+        assert!(
+            Instant::now() < deadline,
+            "the forged datagram does not arrive"
+        );
+    }
+    let rests = comes_to_rest(|| turns.load(Ordering::Relaxed));
+    over.store(true, Ordering::Relaxed);
+    for (_, thread) in servers {
+        thread.join().expect("it ends");
+    }
+    assert!(
+        !rests,
+        "the check would not notice a loop: {} turns",
+        turns.load(Ordering::Relaxed)
+    );
+}
+
+#[test]
+fn an_idle_daemon_makes_no_system_call() {
+    let (process, address) = daemon();
+    ask(address, b"%s");
+    let switches = || -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it lives");
+        let lines = status
+            .lines()
+            .filter_map(|line| line.split_once("_ctxt_switches:"));
+        lines
+            .map(|(_, count)| count.trim().parse::<u64>().expect("a number"))
+            .sum()
+    };
+    // Until it sleeps again after that question.
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = switches();
+    loop {
+        thread::sleep(Duration::from_millis(50));
+        let now = switches();
+        if now == before {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it does not go to sleep");
+        before = now;
+    }
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!(switches(), before, "context switches while nobody asked");
+}
+
+#[test]
+fn told_to_stop_while_idle_it_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let (mut process, _) = daemon();
+        process.signal(signal);
+        let start = Instant::now();
+        let status = process.wait();
+        assert!(
+            start.elapsed() <= Duration::from_millis(100),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(status.code(), Some(0), "{signal}");
+        let last = process.log.last().expect("a last line");
+        assert_eq!(read_counters(last), [0; 5], "{last}");
+    }
+}
+
+#[test]
+fn what_is_queued_before_the_order_to_stop_is_answered() {
+    let (mut process, address) = daemon();
+    let client = line_to(address);
+    process.signal("STOP");
+    for number in 0..200 {
+        client
+            .send(format!("{number} %s").as_bytes())
+            .expect("it is queued");
+    }
+    process.signal("TERM");
+    process.signal("CONT");
+    let mut room = [0; 64];
+    for number in 0..200 {
+        let length = client.recv(&mut room).expect("an answer");
+        let answer = std::str::from_utf8(&room[..length]).expect("UTF-8");
+        assert_eq!(answer.split(' ').next(), Some(number.to_string().as_str()));
+    }
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(
+        read_counters(process.log.last().expect("a last line")),
+        [200, 0, 0, 0, 0]
+    );
+}
+
+#[test]
+fn told_to_stop_while_flooded_it_ends_at_once() {
+    let (mut process, address) = start(&["-l", "127.0.0.1:0", "--receive-buffer", "212992"]);
+    let over = Arc::new(AtomicBool::new(false));
+    let flood = {
+        let over = Arc::clone(&over);
+        thread::spawn(move || {
+            // Not connected: the end of the daemon is no error here.
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            while !over.load(Ordering::Relaxed) {
+                let _ = socket.send_to(b"%Y-%m-%d %X", address);
+            }
+        })
+    };
+    while counters(&mut process)[0] < 10_000 {}
+    process.signal("TERM");
+    let start = Instant::now();
+    let status = process.wait();
+    let took = start.elapsed();
+    over.store(true, Ordering::Relaxed);
+    flood.join().expect("the flood ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(took <= Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+fn the_counters_tell_each_verdict() {
+    let (mut process, address) = daemon();
+    let client = line_to(address);
+    for question in [&b"%T"[..], b"", b"%Q", b"hello", b"%", b"more"] {
+        client.send(question).expect("it is sent");
+    }
+    ask(address, b"%s");
+    assert_eq!(counters(&mut process), [3, 2, 2, 0, 0]);
+}
+
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    let (mut process, address) = start(&["-l", "127.0.0.1:0", "--receive-buffer", "4096"]);
+    process.signal("STOP");
+    let client = line_to(address);
+    for _ in 0..200 {
+        client.send(b"%s").expect("it is sent");
+    }
+    process.signal("CONT");
+    ask(address, b"%s");
+    let [answered, .., dropped] = counters(&mut process);
+    assert_eq!(answered + dropped, 201);
+    assert!(dropped > 0);
+}
+
+#[test]
+fn a_bad_datagram_gets_its_error_and_hostile_ones_leave_no_trace_in_the_log() {
+    let (mut process, address) = daemon();
+    assert_eq!(
+        ask(address, b"%Y/%m/%d %Q"),
+        b"error: byte 9: unknown conversion Q"
+    );
+    assert_eq!(ask(address, b"%\xff"), b"error: byte 1: not UTF-8");
+    let long = [&[b'a'; 9000][..], b"%T"].concat();
+    assert_eq!(
+        ask(address, &long),
+        b"error: question longer than 1024 bytes"
+    );
+    let client = line_to(address);
+    let before = process.said().len();
+    for round in 0..10_000_u32 {
+        let noise: Vec<u8> = (0..round % 60)
+            .map(|index| (round.wrapping_mul(2_654_435_761) >> (index % 24)) as u8)
+            .collect();
+        client.send(&noise).expect("it is sent");
+    }
+    assert!(is_now(&ask(address, b"%s")));
+    process.signal("TERM");
+    assert!(process.wait().success());
+    assert_eq!(process.log.len(), before + 1, "{:#?}", process.log);
+}
+
+#[test]
+fn at_debug_level_hostile_bytes_are_escaped_on_one_line_each() {
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("RUST_LOG", "debug"),
+    );
+    let address = process.wait_for_address();
+    let client = line_to(address);
+    for (question, logged) in [
+        (
+            &b"%T\n[2026 ERROR] fake\r\n"[..],
+            r#"asked "%T\n[2026 ERROR] fake\r\n": answered"#,
+        ),
+        (
+            b"\x1b[2J%Q",
+            r#"asked "\x1b[2J%Q": refused, byte 4: unknown conversion Q"#,
+        ),
+        (
+            b"\xff\0%d",
+            r#"asked "\xff\x00%d": refused, byte 0: not UTF-8"#,
+        ),
+        (
+            "%\u{202e}".as_bytes(),
+            r#"asked "%\xe2\x80\xae": refused, byte 0: unknown conversion \u{202e}"#,
+        ),
+        (b"quiet", r#"asked "quiet": ignored, no conversion in it"#),
+        (b"", r#"asked "": answered"#),
+    ] {
+        client.send(question).expect("it is sent");
+        let line = process.wait_for("asked");
+        assert!(line.ends_with(logged), "{line}");
+        assert!(
+            line.contains("DEBUG") && line.contains("127.0.0.1:"),
+            "{line}"
+        );
+    }
+    client.send(&[b'%'; 9000]).expect("it is sent");
+    let line = process.wait_for("asked");
+    assert!(
+        line.contains("%\" and 7976 bytes more: refused") && line.len() < 1400,
+        "{line}"
+    );
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_line_with_the_things_name() {
+    let blocker = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let taken = blocker.local_addr().expect("an address").to_string();
+    for (arguments, zone, named) in [
+        (
+            ["-l", "192.0.2.1:9527"],
+            None,
+            "192.0.2.1:9527: Cannot assign requested address",
+        ),
+        (
+            ["-l", "[2001:db8::1]:9527"],
+            None,
+            "[2001:db8::1]:9527: Cannot assign requested address",
+        ),
+        (
+            ["-l", &taken],
+            None,
+            &*format!("{taken}: Address already in use"),
+        ),
+        (
+            ["-l", "no-such-host.invalid"],
+            None,
+            "no-such-host.invalid:9527",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some("Mars/Olympus"),
+            "TZ=Mars/Olympus",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some("EST5EDT4,nonsense"),
+            "TZ=EST5EDT4,nonsense",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some(":/etc/passwd"),
+            "zone file /etc/passwd",
+        ),
+        (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ="),
+    ] {
+        let mut command = wallclockd();
+        if let Some(zone) = zone {
+            command.env("TZ", zone);
+        }
+        let (said, status) = failure(command.args(arguments));
+        assert_eq!(status, Some(1), "{said}");
+        let errors: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
+        assert!(
+            errors.len() == 1 && errors[0].contains(named),
+            "{named:?} in {said}"
+        );
+        assert!(
+            !said.contains("panicked") && !said.contains("listening on"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_on_stderr_with_status_2() {
+    for (arguments, named) in [
+        (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
+        (&["--listen", ""], "no host"),
+        (&["--nonsense"], "--nonsense"),
+        (&["--receive-buffer", "0"], "--receive-buffer"),
+        (&["--receive-buffer", "lots"], "lots"),
+        (&["stray"], "stray"),
+    ] {
+        let (said, status) = failure(wallclockd().args(arguments));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+}
+
+#[test]
+fn help_version_pages_and_completions_go_to_stdout() {
+    for (mut program, name) in [(wallclockd(), "wallclockd"), (wallclock(), "wallclock")] {
+        let mut print = |arguments: &[&str]| {
+            let output = program.args(arguments).output().expect("it runs");
+            assert!(output.status.success(), "{output:?}");
+            program = if name == "wallclockd" {
+                wallclockd()
+            } else {
+                wallclock()
+            };
+            String::from_utf8(output.stdout).expect("UTF-8")
+        };
+        assert!(print(&["--help"]).contains("Exit status:"));
+        assert_eq!(
+            print(&["--version"]),
+            format!("{name} {}\n", env!("CARGO_PKG_VERSION"))
+        );
+        assert!(print(&["--generate", "man"]).contains(".TH"));
+        for shell in ["bash", "zsh", "fish"] {
+            assert!(print(&["--generate", shell]).contains(name), "{shell}");
+        }
+    }
+}
+
+#[test]
+fn a_datagram_from_a_low_port_gets_silence() {
+    let socket = match (1..1024)
+        .rev()
+        .find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok())
+    {
+        Some(socket) => socket,
+        None => return skip("ports below 1024 take root"),
+    };
+    let (mut process, address) = daemon();
+    socket.send_to(b"%T", address).expect("it is sent");
+    ask(address, b"%s");
+    assert_eq!(counters(&mut process), [1, 0, 1, 0, 0]);
+    socket.set_nonblocking(true).expect("non-blocking");
+    assert!(socket.recv(&mut [0; MAX_ANSWER]).is_err());
+}

@@ -1,0 +1,239 @@
+//! The zone: a daemon follows its files, and keeps its head where they go bad.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Process, ask, wallclockd};
+use wallclock::clock::{Clock, ZoneError, ZonePaths};
+
+/// A TZif file (RFC 8536) of version 2 with one fixed offset and nothing else.
+fn tzif(abbreviation: &str, offset: i32) -> Vec<u8> {
+    let header = |characters: u32| {
+        let mut bytes = b"TZif2".to_vec();
+        bytes.extend([0; 15]);
+        for count in [0, 0, 0, 0, 1, characters] {
+            bytes.extend(u32::to_be_bytes(count));
+        }
+        bytes
+    };
+    let mut block = Vec::new();
+    block.extend(offset.to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(abbreviation.as_bytes());
+    block.push(0);
+    let characters = abbreviation.len() as u32 + 1;
+    // The footer's sign is POSIX's: west is positive.
+    let footer = format!("\n<{abbreviation}>{}\n", -offset / 3600);
+    [
+        header(characters),
+        block.clone(),
+        header(characters),
+        block,
+        footer.into_bytes(),
+    ]
+    .concat()
+}
+
+/// A folder of this test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, contents).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Puts a link in place of another by rename, as ln -sf and package managers do.
+fn relink(target: &Path, link: &Path) {
+    let fresh = link.with_extension("new");
+    symlink(target, &fresh).expect("a link");
+    fs::rename(fresh, link).expect("renamed");
+}
+
+#[test]
+fn a_daemon_follows_the_zones_file_however_it_changes() {
+    let folder = Folder::new("follows");
+    let (aaa, bbb) = (
+        folder.file("AAA", &tzif("AAA", 3600)),
+        folder.file("BBB", &tzif("BBB", 7200)),
+    );
+    let localtime = folder.0.join("localtime");
+    relink(&aaa, &localtime);
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("TZ", format!(":{}", localtime.display())),
+    );
+    let address = process.wait_for_address();
+    let shown = || String::from_utf8(ask(address, b"%Z%z")).expect("UTF-8");
+    assert_eq!(shown(), "AAA+0100");
+    let follows = |what: &str, expected: &str| {
+        let start = Instant::now();
+        while shown() != expected {
+            assert!(
+                start.elapsed() < Duration::from_millis(1500),
+                "{what}: still {}",
+                shown()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    relink(&bbb, &localtime);
+    follows("the link replaced", "BBB+0200");
+    fs::write(&bbb, tzif("CCC", 10_800)).expect("rewritten");
+    follows("the file behind the link rewritten", "CCC+0300");
+    let upgraded = folder.file("upgraded", &tzif("DDD", 14_400));
+    fs::rename(upgraded, &bbb).expect("renamed");
+    follows("the file behind the link replaced", "DDD+0400");
+    fs::remove_file(&localtime).expect("removed");
+    folder.file("localtime", &tzif("EEE", -3600));
+    follows("the link become a file", "EEE-0100");
+    fs::write(&localtime, tzif("FFF", -7200)).expect("rewritten");
+    follows("the file rewritten", "FFF-0200");
+
+    // A file gone or gone bad: the last good rules stay, with one warning each time, until a good one is there.
+    fs::write(&localtime, b"TZif2 no more").expect("rewritten");
+    let written = Instant::now();
+    while written.elapsed() < Duration::from_millis(1100) {
+        assert_eq!(shown(), "FFF-0200");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let warning = process.wait_for("WARN");
+    assert!(warning.contains(&*localtime.to_string_lossy()), "{warning}");
+    fs::remove_file(&localtime).expect("removed");
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(shown(), "FFF-0200");
+    relink(&aaa, &localtime);
+    follows("a good file again", "AAA+0100");
+    process.signal("TERM");
+    assert!(process.wait().success());
+    assert_eq!(
+        process
+            .log
+            .iter()
+            .filter(|line| line.contains("WARN"))
+            .count(),
+        1,
+        "{:#?}",
+        process.log
+    );
+}
+
+fn zone(tz: Option<&str>, paths: &ZonePaths) -> Result<String, ZoneError> {
+    Clock::in_zone(tz.map(AsRef::as_ref), paths).map(|clock| {
+        let moment = clock.at(1_783_213_507, 0);
+        format!("{}{:+}", moment.abbreviation(), moment.offset())
+    })
+}
+
+#[test]
+fn tz_is_read_as_tzset_does() {
+    let folder = Folder::new("tzset");
+    folder.file("localtime", &tzif("LOC", 3600));
+    folder.file("Room", &tzif("ROM", 7200));
+    let absolute = folder.file("elsewhere", &tzif("ABS", 10_800));
+    let paths = ZonePaths {
+        localtime: folder.0.join("localtime"),
+        directory: folder.0.clone(),
+    };
+    let absolute = absolute.to_string_lossy();
+    for (tz, expected) in [
+        (None, "LOC+3600"),
+        (Some(""), "UTC+0"),
+        (Some(":"), "UTC+0"),
+        (Some("Room"), "ROM+7200"),
+        (Some(":Room"), "ROM+7200"),
+        (Some(&*absolute), "ABS+10800"),
+        (Some("CST-8"), "CST+28800"),
+        (Some("<+0530>-5:30"), "+0530+19800"),
+        (Some("EST5EDT,M3.2.0,M11.1.0"), "EDT-14400"),
+    ] {
+        assert_eq!(zone(tz, &paths).expect("a zone"), expected, "{tz:?}");
+    }
+    let missing = ZonePaths {
+        localtime: folder.0.join("missing"),
+        directory: folder.0.clone(),
+    };
+    assert_eq!(zone(None, &missing).expect("a zone"), "UTC+0");
+}
+
+#[test]
+fn a_zone_that_cannot_be_understood_is_an_error() {
+    let folder = Folder::new("errors");
+    folder.file("localtime", b"not a zone");
+    let mut right = tzif("RGT", 0);
+    // One leap second, in both blocks of the file: its count in the header, its record behind the characters.
+    let block = 44 + 6 + 4;
+    right[28..32].copy_from_slice(&1_u32.to_be_bytes());
+    right[block + 28..block + 32].copy_from_slice(&1_u32.to_be_bytes());
+    let second = [&78_796_800_i64.to_be_bytes()[..], &1_i32.to_be_bytes()].concat();
+    let first = [&78_796_800_i32.to_be_bytes()[..], &1_i32.to_be_bytes()].concat();
+    let end_of_second = 2 * block;
+    right.splice(end_of_second..end_of_second, second);
+    right.splice(block..block, first);
+    folder.file("right", &right);
+    let paths = ZonePaths {
+        localtime: folder.0.join("localtime"),
+        directory: folder.0.clone(),
+    };
+    assert!(matches!(zone(None, &paths), Err(ZoneError::Parse { .. })));
+    assert!(matches!(
+        zone(Some("right"), &paths),
+        Err(ZoneError::LeapSeconds { .. })
+    ));
+    for tz in [
+        "Mars/Olympus",
+        "NZST-12NZDT",
+        "EST5EDT4",
+        "garbage",
+        "%d",
+        "CST+99",
+    ] {
+        let error = zone(Some(tz), &paths).expect_err(tz);
+        assert!(
+            matches!(error, ZoneError::Unknown { .. }),
+            "{tz}: {error:?}"
+        );
+        assert!(error.to_string().contains(tz), "{error}");
+    }
+}
+
+#[test]
+fn the_clock_goes_on_within_its_second_and_over_its_edge() {
+    let mut clock = Clock::utc();
+    let start = Instant::now();
+    let mut last = clock.now();
+    while start.elapsed() < Duration::from_millis(1200) {
+        let now = clock.now();
+        let order =
+            |moment: &wallclock::clock::Moment| (moment.unix_seconds(), moment.nanosecond());
+        assert!(order(&now) >= order(&last) || now.unix_seconds() == last.unix_seconds());
+        assert_eq!(
+            now.second() == last.second(),
+            now.unix_seconds() == last.unix_seconds()
+        );
+        assert_eq!(now.local().and_utc().timestamp(), now.unix_seconds());
+        last = now;
+    }
+}
