@@ -18,10 +18,17 @@ const LONGEST_ANSWER: usize = 1232;
 /// What makes each question new.
 const SERIAL: usize = 10;
 const ROOM: usize = LONGEST - SERIAL;
+const ANSWER_ROOM: usize = LONGEST_ANSWER - SERIAL;
+
 /// Text without a conversion, enough that the rest of the question may be answered at full length.
 const PADDING: usize = 400;
+/// How many conversions are shuffled.
+const SHUFFLED: usize = 8;
 /// How many shuffles of the dearest are asked in turn.
 const SHUFFLES: usize = 16;
+
+/// Their length differs from answer to answer, which leaves no way to tell a right one.
+const VARYING: [&str; 2] = ["%.f", "%+"];
 
 const GLANCE: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(60);
@@ -116,7 +123,7 @@ pub fn search(load: &mut Load, server: &Server) -> io::Result<Dearest> {
             kind: Kind::Refused,
         });
     }
-    bad.push(shuffle(&tokens, usize::MAX));
+    bad.push(shuffle(&tokens, true));
     bad.push(good.clone());
     let mut priced = bad
         .iter()
@@ -186,9 +193,14 @@ fn priced(load: &mut Load, server: &Server) -> io::Result<Vec<Token>> {
 }
 
 fn candidates(tokens: &[Token]) -> Vec<Question> {
+    let fixed: Vec<Token> = tokens
+        .iter()
+        .filter(|token| !VARYING.contains(&token.text))
+        .cloned()
+        .collect();
     let mut pairs = Vec::new();
-    for (index, first) in tokens.iter().enumerate() {
-        for second in &tokens[index..] {
+    for (index, first) in fixed.iter().enumerate() {
+        for second in &fixed[index..] {
             for count in 0..=ROOM / first.text.len() {
                 let Some((others, padding)) = fill(first, count, second) else {
                     break;
@@ -221,7 +233,7 @@ fn candidates(tokens: &[Token]) -> Vec<Question> {
             }
         })
         .collect();
-    candidates.push(shuffle(tokens, LONGEST_ANSWER - SERIAL));
+    candidates.push(shuffle(&fixed, false));
     candidates
 }
 
@@ -240,42 +252,53 @@ fn fill(first: &Token, count: usize, second: &Token) -> Option<(usize, usize)> {
     })
 }
 
-/// The dearest conversions that leave room for as many as can be asked, in no order.
-fn shuffle(tokens: &[Token], answer_room: usize) -> Question {
-    let fitting = |token: &&Token| {
-        token.known && token.text.len() == 2 && (answer_room == usize::MAX || token.length <= 3)
-    };
-    let chosen: Vec<&Token> = tokens.iter().filter(fitting).take(12).collect();
+/// The conversions that are dearest by the byte, in no order. Unless the answer is to be an error,
+/// it grows with the question, so that the room for the one ends with the room for the other.
+fn shuffle(tokens: &[Token], bad: bool) -> Question {
+    let fits = |asked: usize, answered: usize| bad || answered * ROOM <= asked * ANSWER_ROOM;
+    let mut chosen: Vec<&Token> = tokens.iter().collect();
+    chosen.sort_by(|a, b| {
+        let by_the_byte = |token: &Token| token.cost / token.text.len() as f64;
+        by_the_byte(b).total_cmp(&by_the_byte(a))
+    });
+    // Longer answers than the room grows by are for when shorter ones have left some.
+    let (mut short, mut long) = (0, 0);
+    chosen.retain(|token| {
+        let kind = if fits(token.text.len(), token.length) {
+            &mut short
+        } else {
+            &mut long
+        };
+        *kind += 1;
+        *kind <= SHUFFLED && (bad || token.length <= 2 * token.text.len())
+    });
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let tails = (0..SHUFFLES).map(|_| {
-        let (mut tail, mut answer) = (String::new(), 0);
-        while tail.len() + 2 <= ROOM && !chosen.is_empty() {
+        let (mut tail, mut answered) = (String::new(), 0);
+        loop {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let token = chosen[(random % chosen.len() as u64) as usize];
-            // Whatever comes must leave a byte of answer for each of the rest.
-            let rest = (ROOM - tail.len()) / 2;
-            let token = if answer + token.length + 2 * rest > answer_room {
-                chosen
-                    .iter()
-                    .find(|token| token.length <= 2)
-                    .unwrap_or(&token)
-            } else {
-                token
-            };
-            if answer + token.length > answer_room {
-                break;
-            }
+            // From a random one on, the first that fits; the room is full where none does.
+            let start = (random % chosen.len().max(1) as u64) as usize;
+            let next = (0..chosen.len())
+                .map(|step| chosen[(start + step) % chosen.len()])
+                .find(|token| {
+                    let asked = tail.len() + token.text.len();
+                    asked <= ROOM && fits(asked, answered + token.length)
+                });
+            let Some(token) = next else { break };
             tail.push_str(token.text);
-            answer += token.length;
+            answered += token.length;
         }
         tail.into_bytes()
     });
+    let names: Vec<&str> = chosen.iter().map(|token| token.text).collect();
+    let known = chosen.iter().all(|token| token.known);
     Question {
-        name: format!("the {} dearest, shuffled", chosen.len()),
+        name: format!("{} shuffled", names.join(" ")),
         tails: tails.collect(),
-        kind: Kind::Known,
+        kind: if known { Kind::Known } else { Kind::Shaped },
     }
 }
 
