@@ -23,7 +23,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
 use crate::clock::Moment;
-use crate::strftime::{Format, FormatError, TextTooLong};
+use crate::strftime::{FormatError, RenderError, Rendered, render};
 
 /// The format of a blank question.
 pub const DEFAULT_FORMAT: &str = "%Y-%m-%d %X";
@@ -176,16 +176,10 @@ pub fn reply(question: &[u8], moment: &Moment, room: &mut [u8; MAX_ANSWER]) -> V
     } else {
         question
     };
-    let format = match Format::parse(format) {
-        Ok(format) => format,
-        Err(error) => return refuse(Refusal::Format(error), room),
-    };
-    match format.render(moment, &mut room[..limit]) {
-        Ok(length) => Verdict::Answered {
-            length,
-            sub_second: format.sub_second(),
-        },
-        Err(TextTooLong) => refuse(Refusal::AnswerTooLong, room),
+    match render(format, moment, &mut room[..limit]) {
+        Ok(Rendered { length, sub_second }) => Verdict::Answered { length, sub_second },
+        Err(RenderError::Format(error)) => refuse(Refusal::Format(error), room),
+        Err(RenderError::TooLong(_)) => refuse(Refusal::AnswerTooLong, room),
     }
 }
 
