@@ -44,7 +44,8 @@ pub struct Options {
     /// Where to draw the plot [default: bench/cost.svg in the target directory].
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Only measures what an answer costs in the rows with this in their name: for work on a hot path.
+    /// Only measures what an answer costs in the rows with this in their name, or `lonely`: one
+    /// question at a time. For work on a hot path.
     #[arg(long)]
     only: Option<String>,
     /// Only searches for the dearest question, and prints what each conversion costs.

@@ -113,7 +113,8 @@ fn longest(results: &Results) -> Table {
     table
 }
 
-fn lonely(rows: &[Row]) -> Table {
+/// One question at a time.
+pub fn lonely(rows: &[Row]) -> Table {
     let mut table = Table::new(&[
         "one lonely question, one core",
         "on-CPU, ns/answer",

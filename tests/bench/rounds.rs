@@ -107,6 +107,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
     // Where that is forbidden the numbers are worse, not wrong.
     let _ = sys::pin(0, room.load_core);
 
+    if options.only.as_deref() == Some("lonely") {
+        let mut lonely = lonely_rows();
+        (0..plan.rounds).try_for_each(|_| alone(&mut load, &plan, &room, &mut lonely))?;
+        println!("{}", report::lonely(&lonely).text());
+        return Ok(true);
+    }
     note("searching for the dearest question");
     let searched = Server::daemon(&[])?.on_core(room.server_core);
     let dearest = dearest::search(&mut load, &searched)?;
