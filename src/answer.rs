@@ -7,7 +7,8 @@
 //! 3. No `%` in it: silence. It is no question.
 //! 4. Longer than [`MAX_QUESTION`], not UTF-8, a NUL in it, or a conversion that is unknown or cut off: an *error
 //!    answer*, `error: ` and the reason ([`Refusal`]), which holds no `%`.
-//! 5. Otherwise the text, exactly as the format says.
+//! 5. Otherwise the text, exactly as the format says. (Or, where the daemon was told to require a synchronised clock and has
+//!    none, `error: clock not synchronised`.)
 //! 6. An answer is at most [`answer_limit`] bytes; what would be longer gets an error answer.
 //!
 //! # Rule L: no loop can live
@@ -100,6 +101,8 @@ pub enum Refusal {
     Format(FormatError),
     /// The text would be longer than [`answer_limit`].
     AnswerTooLong,
+    /// The clock must not be believed ([`Moment::is_doubtful`]).
+    NotSynchronised,
 }
 
 impl fmt::Display for Refusal {
@@ -108,6 +111,7 @@ impl fmt::Display for Refusal {
             Refusal::QuestionTooLong => write!(f, "question longer than {MAX_QUESTION} bytes"),
             Refusal::Format(error) => error.fmt(f),
             Refusal::AnswerTooLong => f.write_str("answer too long"),
+            Refusal::NotSynchronised => f.write_str("clock not synchronised"),
         }
     }
 }
@@ -177,6 +181,7 @@ pub fn reply(question: &[u8], moment: &Moment, room: &mut [u8; MAX_ANSWER]) -> V
         question
     };
     match render(format, moment, &mut room[..limit]) {
+        Ok(_) if moment.is_doubtful() => refuse(Refusal::NotSynchronised, room),
         Ok(Rendered { length, sub_second }) => Verdict::Answered { length, sub_second },
         Err(RenderError::Format(error)) => refuse(Refusal::Format(error), room),
         Err(RenderError::TooLong(_)) => refuse(Refusal::AnswerTooLong, room),

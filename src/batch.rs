@@ -1,7 +1,7 @@
 //! Many datagrams in and out by one system call each, the one room with `unsafe`.
 //!
-//! What no safe crate offers is here and nothing else: recvmmsg(2) and sendmmsg(2) with a reply address of its own for each
-//! datagram, poll(2), and the socket options that socket2 does not name.
+//! What no safe crate offers is here and nothing else: recvmmsg(2) and sendmmsg(2) with a reply address of its own for
+//! each datagram, poll(2), adjtimex(2), and the socket options that socket2 does not name.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -460,6 +460,35 @@ pub fn queue_of(socket: BorrowedFd<'_>) -> io::Result<Queue> {
     Ok(Queue {
         bytes: values[RMEM_ALLOC],
         dropped: values[DROPS],
+    })
+}
+
+/// What the kernel thinks of its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discipline {
+    /// Whether somebody keeps it: false while `STA_UNSYNC` is set.
+    pub synchronised: bool,
+    /// How far off it is at most, as the program that keeps it reckons (`maxerror`).
+    pub max_error: Duration,
+}
+
+/// Asks the kernel about its clock (adjtimex(2) with no mode set, which takes no privilege and changes nothing).
+///
+/// # Errors
+///
+/// `EPERM` or `ENOSYS` in a sandbox that lets no clock call through.
+pub fn discipline() -> io::Result<Discipline> {
+    // SAFETY: timex is integers, for which zeros are a value; with modes 0 the kernel only fills it in.
+    let (state, about) = unsafe {
+        let mut about: libc::timex = mem::zeroed();
+        (libc::adjtimex(&raw mut about), about)
+    };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Discipline {
+        synchronised: about.status & libc::STA_UNSYNC == 0,
+        max_error: Duration::from_micros(u64::try_from(about.maxerror).unwrap_or(0)),
     })
 }
 

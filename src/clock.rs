@@ -16,6 +16,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, NaiveDateTime};
 use tz::TimeZone;
 
+use crate::sync;
+
 /// All that the text of a format without sub-second parts depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Second {
@@ -24,6 +26,7 @@ pub struct Second {
     /// Seconds east of UTC.
     offset: i32,
     abbreviation: Abbreviation,
+    doubtful: bool,
 }
 
 /// The zone's abbreviation, `%Z`. TZif and POSIX hold 3 to 6 letters; a longer one is cut.
@@ -89,10 +92,22 @@ impl Moment {
                 unix: unix_seconds,
                 offset,
                 abbreviation: Abbreviation::of(abbreviation),
+                doubtful: false,
             },
             nanosecond,
             local: local.unwrap_or_default().naive_utc(),
         }
+    }
+
+    /// The same moment by a clock that must not be believed: nobody is told the time then.
+    pub fn doubted(mut self) -> Moment {
+        self.second.doubtful = true;
+        self
+    }
+
+    /// Whether the clock that showed it must not be believed.
+    pub fn is_doubtful(&self) -> bool {
+        self.second.doubtful
     }
 
     /// Seconds since 1970-01-01 00:00:00 UTC (POSIX "seconds since the Epoch").
@@ -362,10 +377,12 @@ fn read_rules(path: &Path) -> Result<TimeZone, ZoneError> {
     }
 }
 
-/// The host's real-time clock in one zone.
+/// The host's real-time clock in one zone, and whether anybody keeps it.
 #[derive(Debug)]
 pub struct Clock {
     zone: Zone,
+    watch: sync::Watch,
+    require_sync: bool,
     last: Option<Moment>,
 }
 
@@ -385,15 +402,31 @@ impl Clock {
     ///
     /// As [`Clock::local`].
     pub fn in_zone(tz: Option<&OsStr>, paths: &ZonePaths) -> Result<Clock, ZoneError> {
-        Zone::of(tz, paths).map(|zone| Clock { zone, last: None })
+        Zone::of(tz, paths).map(Clock::of_zone)
     }
 
     /// The clock in UTC.
     pub fn utc() -> Clock {
+        Clock::of_zone(Zone::utc())
+    }
+
+    fn of_zone(zone: Zone) -> Clock {
         Clock {
-            zone: Zone::utc(),
+            zone,
+            watch: sync::Watch::default(),
+            require_sync: false,
             last: None,
         }
+    }
+
+    /// Whether the kernel's clock must be synchronised for its moments to be believed.
+    pub fn require_sync(&mut self, required: bool) {
+        self.require_sync = required;
+    }
+
+    /// Whether the kernel's clock is synchronised, as it was when a second last began under our eyes.
+    pub fn synchronisation(&self) -> sync::State {
+        self.watch.state()
     }
 
     /// Now (clock_gettime(2), `CLOCK_REALTIME`).
@@ -416,7 +449,11 @@ impl Clock {
         }
         // Any other second, an earlier one after a step back included.
         self.zone.refresh();
-        let moment = self.at(unix_seconds, nanosecond);
+        self.watch.look(unix_seconds);
+        let mut moment = self.at(unix_seconds, nanosecond);
+        if self.require_sync && !matches!(self.watch.state(), sync::State::Synchronised { .. }) {
+            moment = moment.doubted();
+        }
         self.last = Some(moment);
         moment
     }

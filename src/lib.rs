@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`strftime`] | the language: a format is parsed, and rendered for a moment; pure |
 //! | [`clock`] | the moment: instant, offset and abbreviation from one look; zone changes |
+//! | [`sync`] | whether anybody keeps the clock |
 //! | [`answer`](mod@answer) | the contract, rules 1 to 6 and L; pure |
 //! | [`memo`] | the texts of the current second, kept |
 //! | [`listen`] | sockets: bound or inherited, buffers, the already-taken warning |
@@ -21,6 +22,11 @@
 //! | [`manager`] | the service manager: ready, watchdog, status |
 //! | [`ask`](mod@ask) | one question to one server: nonce, tries, deadline |
 //! | [`endpoint`] | `HOST:PORT` as both programs read it |
+//! | [`offset`] | how far off a server's clock is: intervals, Marzullo, the plan of what to ask when; pure |
+//! | [`measure`](mod@measure) | the hands of `offset`: one line and thread a server |
+//! | [`report`], [`watch`] | offsets in words: text, JSON, a plugin's line; picture and summary; pure |
+//! | [`look`] | the offset on a terminal or in a pipe: progress, and one look after another |
+//! | [`chrony`] | samples for a chronyd that sets our clock |
 //! | [`logging`], [`generate`](mod@generate) | env_logger for terminal and journal; manual pages and completions |
 //!
 //! ```
@@ -36,15 +42,22 @@
 pub mod answer;
 pub mod ask;
 pub mod batch;
+pub mod chrony;
 pub mod clock;
 pub mod endpoint;
 pub mod generate;
 pub mod listen;
 pub mod logging;
+pub mod look;
 pub mod manager;
+pub mod measure;
 pub mod memo;
+pub mod offset;
+pub mod report;
 pub mod serve;
 pub mod strftime;
+pub mod sync;
+pub mod watch;
 
 use std::error::Error;
 

@@ -29,6 +29,9 @@ const TURN: usize = 16;
 /// After the kernel failed us in a way we do not know, so that a lasting fault can't make the loop spin.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// So many looks in a row may bring nothing before the kernel is taken to have failed us.
+const IN_VAIN: u32 = 64;
+
 /// The least kernel memory a queued datagram takes, in bytes: what a queue weighs, divided by it, is the most datagrams it can hold.
 const LEAST_DATAGRAM: u32 = 704;
 
@@ -148,7 +151,10 @@ pub struct Server {
     memo: Memo,
     batch: Batch,
     counters: Counters,
+    /// Whether anything was counted since the status was told.
     busy: bool,
+    /// Looks in a row that brought nothing.
+    in_vain: u32,
 }
 
 impl Server {
@@ -168,6 +174,7 @@ impl Server {
             batch: Batch::new(),
             counters: Counters::default(),
             busy: true,
+            in_vain: 0,
         }
     }
 
@@ -176,6 +183,8 @@ impl Server {
         for listener in &self.listeners {
             log::info!("listening on {}", listener.address());
         }
+        // A clock that nobody keeps is told of at the start, not at the first question.
+        self.clock.now();
         self.manager.ready();
         let mut descriptors = vec![Ready::to_read(self.signals.wake.as_fd())];
         descriptors.extend(
@@ -187,45 +196,49 @@ impl Server {
             let patience = {
                 let Server {
                     listeners,
+                    clock,
                     counters,
                     manager,
                     busy,
                     ..
                 } = &mut self;
-                manager.turn(busy, || with_drops(counters, listeners).to_string())
+                manager.turn(busy, || figures(counters, listeners, clock))
             };
-            if let Err(error) = wait(&mut descriptors, patience) {
-                if error.kind() != io::ErrorKind::Interrupted {
+            let blind = match wait(&mut descriptors, patience) {
+                Ok(()) => false,
+                // The signal is in the pipe, and the next wait sees it there.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Without poll(2) we look everywhere now and then: what does not wait may well work.
+                Err(error) => {
                     log::debug!("poll: {error}");
                     thread::sleep(PAUSE);
+                    true
                 }
-                // What the descriptors say is not of this turn.
-                continue;
-            }
-            if descriptors[0].is_ready() {
+            };
+            if blind || descriptors[0].is_ready() {
                 self.signals.take_wake_ups();
                 if self.signals.report.swap(false, Ordering::Acquire) {
-                    log::info!("{}", self.counters());
+                    log::info!(
+                        "{}",
+                        figures(&self.counters, &self.listeners, &mut self.clock)
+                    );
                 }
                 if self.signals.stop.load(Ordering::Acquire) {
                     break;
                 }
             }
             for (index, ready) in descriptors[1..].iter().enumerate() {
-                if ready.is_ready() {
+                if blind || ready.is_ready() {
                     self.turn(index);
                 }
             }
         }
         self.manager.stopping();
         self.drain();
-        let counters = self.counters();
-        log::info!("stopped: {counters}");
-        counters
-    }
-
-    /// The counters with what the kernel counts.
-    fn counters(&self) -> Counters {
+        log::info!(
+            "stopped: {}",
+            figures(&self.counters, &self.listeners, &mut self.clock)
+        );
         with_drops(&self.counters, &self.listeners)
     }
 
@@ -233,13 +246,22 @@ impl Server {
     fn turn(&mut self, index: usize) {
         for _ in 0..TURN {
             match self.one_batch(index) {
-                Ok(BATCH) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        log::debug!("{}: receive: {error}", self.listeners[index].address());
-                        thread::sleep(PAUSE);
+                Ok(taken) => {
+                    self.in_vain = 0;
+                    if taken < BATCH {
+                        return;
                     }
+                }
+                // Now and then poll(2) promises what is gone by then: a datagram with a bad checksum, say.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && self.in_vain < IN_VAIN =>
+                {
+                    self.in_vain += 1;
+                    return;
+                }
+                Err(error) => {
+                    log::debug!("{}: receive: {error}", self.listeners[index].address());
+                    thread::sleep(PAUSE);
                     return;
                 }
             }
@@ -295,6 +317,18 @@ impl Server {
     }
 }
 
+/// The line that tells how it goes.
+fn figures(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -> String {
+    // Looks at the kernel's clock where the last look is older than this second.
+    clock.now();
+    format!(
+        "{} {}",
+        with_drops(counters, listeners),
+        clock.synchronisation()
+    )
+}
+
+/// The counters with what the kernel counts.
 fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     let dropped = listeners
         .iter()

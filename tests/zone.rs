@@ -119,7 +119,7 @@ fn a_daemon_follows_the_zones_file_however_it_changes() {
         assert_eq!(shown(), "FFF-0200");
         thread::sleep(Duration::from_millis(50));
     }
-    let warning = process.wait_for("WARN");
+    let warning = process.wait_for("WARN  wallclock::clock");
     assert!(warning.contains(&*localtime.to_string_lossy()), "{warning}");
     fs::remove_file(&localtime).expect("removed");
     thread::sleep(Duration::from_millis(1100));
@@ -132,7 +132,7 @@ fn a_daemon_follows_the_zones_file_however_it_changes() {
         process
             .log
             .iter()
-            .filter(|line| line.contains("WARN"))
+            .filter(|line| line.contains("WARN  wallclock::clock"))
             .count(),
         1,
         "{:#?}",

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,8 +13,13 @@ use clap::{CommandFactory, Parser};
 use wallclock::answer::{DEFAULT_FORMAT, is_blank};
 use wallclock::ask::{AskError, MAX_FORMAT, Patience, ask};
 use wallclock::chain;
+use wallclock::chrony::Feed;
+use wallclock::clock::{Clock, ZoneError};
 use wallclock::endpoint::Endpoint;
 use wallclock::generate::{Section, What, generate};
+use wallclock::look::Look;
+use wallclock::offset::{Nanos, TICK, Wanted};
+use wallclock::report::{Limits, Status, unknown};
 use wallclock::strftime::{Format, FormatError};
 
 /// Ask the clock on the wall of the machine room
@@ -56,9 +62,61 @@ struct Arguments {
     #[arg(short = '6')]
     only_v6: bool,
 
+    #[command(flatten)]
+    measuring: Measuring,
+
     /// Print the manual page or shell completions
     #[arg(long, value_name = "WHAT", hide = true)]
     generate: Option<What>,
+}
+
+/// Instead of asking for a text: how far is this clock from the servers'?
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "How far off is this clock")]
+struct Measuring {
+    /// Tell how far this machine's clock is from the servers': theirs less ours, ± a bound that is certain
+    ///
+    /// All servers are measured at once. With several there is a line for what the majority agrees on; each address
+    /// of a name counts as a server. Each of the options below asks for it too.
+    #[arg(long)]
+    offset: bool,
+
+    /// Take N answers from each server
+    ///
+    /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 to 4 s.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    samples: Option<u32>,
+
+    /// How late a server that tells only whole seconds may begin them
+    ///
+    /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
+    /// to 10 ms. The bound must be as much wider. With 0, for a server known to look at its clock, it narrows to the
+    /// round trip. [default: 0.01]
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true)]
+    tick: Option<Nanos>,
+
+    /// Tell it as one JSON object in one line
+    #[arg(long)]
+    json: bool,
+
+    /// Be a monitoring plugin: WARNING if this clock is certainly further off than this
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+          conflicts_with = "json")]
+    warn: Option<Nanos>,
+
+    /// Be a monitoring plugin: CRITICAL if this clock is certainly further off than this
+    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+          conflicts_with = "json")]
+    critical: Option<Nanos>,
+
+    /// Tell it every so many seconds (1), with a summary at Ctrl-C; a running picture on a terminal
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+          value_parser = seconds, conflicts_with_all = ["warn", "critical"])]
+    watch: Option<Duration>,
+
+    /// Feed each offset to the chronyd that has this socket as a reference clock (refclock SOCK)
+    #[arg(long, value_name = "SOCKET", requires = "watch")]
+    chrony: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
@@ -70,11 +128,21 @@ Exit status:
   1  the server refused, or its answer could not be written
   2  wrong usage, a bad format included
   3  no answer
+With --offset, --json and --watch:
+  0  an offset, on which more than half of those that answered agree
+  1  answers, but no majority
+With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
+  0  OK        certainly no further off than the lower limit
+  1  WARNING   certainly further off than --warn
+  2  CRITICAL  certainly further off than --critical
+  3  UNKNOWN   no answer, no majority, or a bound too wide to tell
 
 Examples:
   wallclock
   wallclock +%s
-  wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'";
+  wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
+  wallclock -s clock.example --offset
+  wallclock -s clock.example --warn 0.1 --critical 1";
 
 /// Why there is no time to be printed; the exit status tells which.
 #[derive(Debug, thiserror::Error)]
@@ -96,13 +164,27 @@ enum AskingError {
     Ask(#[from] AskError),
     #[error("write to standard output")]
     Write(#[source] io::Error),
+    #[error("the offset is asked for without a format")]
+    FormatBesideOffset,
+    #[error("--warn is above --critical")]
+    WarnAboveCritical,
+    #[error("no chronyd at {}", path.display())]
+    Chrony { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
 }
 
 impl AskingError {
     fn status(&self) -> u8 {
         match self {
             AskingError::Ask(AskError::Refused { .. }) | AskingError::Write(_) => 1,
-            AskingError::Format(_) | AskingError::NoConversion | AskingError::FormatTooLong => 2,
+            AskingError::Format(_)
+            | AskingError::NoConversion
+            | AskingError::FormatTooLong
+            | AskingError::FormatBesideOffset
+            | AskingError::WarnAboveCritical
+            | AskingError::Chrony { .. }
+            | AskingError::Zone(_) => 2,
             AskingError::Ask(AskError::NoAnswer(_))
             | AskingError::Resolve { .. }
             | AskingError::NoAddress { .. } => 3,
@@ -111,8 +193,16 @@ impl AskingError {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(wrong) if wrong.use_stderr() => {
+            eprintln!("wallclock: {}", one_line(&wrong));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    match run(&arguments) {
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("wallclock: {}", chain(&error as &dyn Error));
             ExitCode::from(error.status())
@@ -120,22 +210,139 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), AskingError> {
-    let mut out = io::stdout().lock();
+/// What is wrong with the usage, without the tips and the reminder of --help that clap puts in further paragraphs.
+fn one_line(wrong: &clap::Error) -> String {
+    let text = wrong.render().to_string();
+    let what = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = what
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    words.join(" ")
+}
+
+fn run(arguments: &Arguments) -> Result<u8, AskingError> {
     if let Some(what) = arguments.generate {
-        return generate(what, Arguments::command(), Section::User, &mut out)
-            .map_err(AskingError::Write);
+        let generated = generate(what, Arguments::command(), Section::User, &mut io::stdout());
+        return generated.map(|()| 0).map_err(AskingError::Write);
+    }
+    if arguments.measuring.wanted() {
+        return offset(arguments);
     }
     let format = format(arguments)?;
-    let patience = Patience {
-        per_try: arguments.timeout,
-        tries: arguments.retries + 1,
+    let heard = ask(&addresses(arguments)?, &format, arguments.patience())?;
+    print(&heard.text)?;
+    Ok(0)
+}
+
+/// How far off this clock is: the exit status.
+fn offset(arguments: &Arguments) -> Result<u8, AskingError> {
+    let measuring = &arguments.measuring;
+    if arguments.format.is_some() {
+        return Err(AskingError::FormatBesideOffset);
+    }
+    let limits = measuring.limits()?;
+    let feed = measuring.feed()?;
+    let servers = match (addresses(arguments), limits) {
+        (Ok(servers), _) => servers,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(_)) => {
+            // A plugin speaks on standard output, whatever happens.
+            print(unknown(&chain(&error)).as_bytes())?;
+            return Ok(Status::Unknown as u8);
+        }
     };
-    let heard = ask(&addresses(arguments)?, &format, patience)?;
-    out.write_all(&heard.text)
+    let look = Look {
+        servers,
+        wanted: Wanted {
+            samples: measuring.samples,
+            tick: measuring.tick.unwrap_or(TICK),
+        },
+        patience: arguments.patience(),
+    };
+    if let Some(every) = measuring.watch {
+        let Err(error) = look.again(every, measuring.json, Clock::local()?, feed);
+        return Err(AskingError::Write(error));
+    }
+    let report = look.once();
+    if let Some(limits) = limits {
+        let (status, line) = report.check(limits);
+        print(line.as_bytes())?;
+        return Ok(status as u8);
+    }
+    if measuring.json {
+        print(report.json().as_bytes())?;
+    } else {
+        for (server, why) in report.failures() {
+            eprintln!("wallclock: {server}: {why}");
+        }
+        if report.any_answer() {
+            print(report.text().trim_end().as_bytes())?;
+        }
+    }
+    Ok(match report.agreed() {
+        Some(_) => 0,
+        None if report.any_answer() => 1,
+        None => 3,
+    })
+}
+
+fn print(text: &[u8]) -> Result<(), AskingError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush())
         .map_err(AskingError::Write)
+}
+
+impl Arguments {
+    fn patience(&self) -> Patience {
+        Patience {
+            per_try: self.timeout,
+            tries: self.retries + 1,
+        }
+    }
+}
+
+impl Measuring {
+    /// Whether any of its options is there (`--chrony` is not without `--watch`).
+    fn wanted(&self) -> bool {
+        let Measuring {
+            offset,
+            samples,
+            json,
+            warn,
+            critical,
+            watch,
+            chrony: _,
+            tick,
+        } = self;
+        *offset
+            || samples.is_some()
+            || tick.is_some()
+            || *json
+            || warn.is_some()
+            || critical.is_some()
+            || watch.is_some()
+    }
+
+    fn limits(&self) -> Result<Option<Limits>, AskingError> {
+        match (self.warn, self.critical) {
+            (None, None) => Ok(None),
+            (Some(warn), Some(critical)) if warn > critical => Err(AskingError::WarnAboveCritical),
+            (warn, critical) => Ok(Some(Limits { warn, critical })),
+        }
+    }
+
+    fn feed(&self) -> Result<Option<Feed>, AskingError> {
+        let feed = self.chrony.as_ref().map(|path| {
+            Feed::new(path.clone()).map_err(|source| AskingError::Chrony {
+                path: path.clone(),
+                source,
+            })
+        });
+        feed.transpose()
+    }
 }
 
 /// The format, checked by the server's own rules before anything is sent.
@@ -219,5 +426,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
         _ => Err("not a time between 0 and 86400 seconds".to_owned()),
+    }
+}
+
+/// How far off is too far: seconds in, nanoseconds out.
+fn limit(text: &str) -> Result<Nanos, String> {
+    match text.parse::<f64>() {
+        Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),
+        _ => Err("not a number of seconds from 0 to 1000000000".to_owned()),
     }
 }

@@ -42,6 +42,12 @@ struct Arguments {
     #[arg(long, env = "WALLCLOCKD_UTC", value_parser = BoolishValueParser::new())]
     utc: bool,
 
+    /// Give nobody the time while the kernel calls its clock unsynchronised, or does not say
+    ///
+    /// Questions get `error: clock not synchronised` instead.
+    #[arg(long, env = "WALLCLOCKD_REQUIRE_SYNC", value_parser = BoolishValueParser::new())]
+    require_sync: bool,
+
     /// Receive buffer to ask of the kernel for each socket [default: 8388608, some 20,000 questions at once]
     ///
     /// The kernel grants twice what is asked, up to net.core.rmem_max, beyond it only to CAP_NET_ADMIN.
@@ -130,11 +136,12 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
         .map_err(StartError::Generate);
     }
     let signals = Signals::of_process().map_err(StartError::Signals)?;
-    let clock = if arguments.utc {
+    let mut clock = if arguments.utc {
         Clock::utc()
     } else {
         Clock::local()?
     };
+    clock.require_sync(arguments.require_sync);
     let listeners = listeners(arguments)?;
     log::info!("ask with: {}", hint(&listeners));
     Server::new(listeners, clock, signals, Manager::of_process()).run();

@@ -1,0 +1,139 @@
+//! Whether anybody keeps the clock: a room's standard that nobody synchronises is worse than none, and should say so.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use chrono::DateTime;
+
+use crate::batch::{Discipline, discipline};
+
+/// What is known of the kernel's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing: the kernel was not asked yet, or may not be asked in this sandbox.
+    #[default]
+    Unknown,
+    /// Nobody keeps it.
+    Unsynchronised {
+        /// When that was first seen, in seconds since the Epoch by that very clock.
+        since: i64,
+    },
+    /// Somebody keeps it.
+    Synchronised {
+        /// How far off it is at most, as the kernel has it.
+        max_error: Duration,
+    },
+}
+
+impl fmt::Display for State {
+    /// Words for the counters' line, without a space: `clock=` and what is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Unknown => f.write_str("clock=unknown"),
+            State::Unsynchronised { since } => {
+                write!(f, "clock=unsynchronised since={}", rfc3339(*since))
+            }
+            State::Synchronised { max_error } => {
+                write!(f, "clock=synchronised error={}us", max_error.as_micros())
+            }
+        }
+    }
+}
+
+/// Keeps an eye on the kernel's clock and tells of changes, each once.
+#[derive(Debug, Default)]
+pub struct Watch {
+    state: State,
+    told_unknown: bool,
+}
+
+impl Watch {
+    /// What was seen last.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Asks the kernel (adjtimex(2)) at this second of its clock.
+    pub fn look(&mut self, unix_seconds: i64) {
+        self.see(discipline(), unix_seconds);
+    }
+
+    fn see(&mut self, seen: io::Result<Discipline>, unix_seconds: i64) {
+        let before = self.state;
+        self.state = match seen {
+            Ok(Discipline {
+                synchronised: true,
+                max_error,
+            }) => State::Synchronised { max_error },
+            Ok(_) => match before {
+                State::Unsynchronised { .. } => before,
+                _ => State::Unsynchronised {
+                    since: unix_seconds,
+                },
+            },
+            Err(_) => State::Unknown,
+        };
+        match (before, self.state, seen) {
+            (State::Unsynchronised { .. }, State::Unsynchronised { .. }, _) => {}
+            (_, State::Unsynchronised { since }, _) => log::warn!(
+                "the kernel calls its clock unsynchronised (seen since {}): is chrony, ntpd or systemd-timesyncd running?",
+                rfc3339(since)
+            ),
+            (State::Unsynchronised { since }, State::Synchronised { max_error }, _) => log::info!(
+                "the kernel's clock is synchronised again, to within {} us (it was not since {})",
+                max_error.as_micros(),
+                rfc3339(since)
+            ),
+            (_, State::Unknown, Err(error)) if !self.told_unknown => {
+                self.told_unknown = true;
+                log::info!("whether the clock is synchronised is unknown: adjtimex: {error}");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn rfc3339(unix_seconds: i64) -> impl fmt::Display {
+    DateTime::from_timestamp(unix_seconds, 0)
+        .unwrap_or_default()
+        .format("%Y-%m-%dT%H:%M:%SZ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(synchronised: bool) -> io::Result<Discipline> {
+        Ok(Discipline {
+            synchronised,
+            max_error: Duration::from_micros(1500),
+        })
+    }
+
+    #[test]
+    fn a_clock_is_unsynchronised_since_it_was_first_seen_so() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.state().to_string(), "clock=unknown");
+        watch.see(seen(false), 1_783_213_507);
+        watch.see(seen(false), 1_783_213_600);
+        assert_eq!(
+            watch.state().to_string(),
+            "clock=unsynchronised since=2026-07-05T01:05:07Z"
+        );
+        watch.see(seen(true), 1_783_213_700);
+        assert_eq!(watch.state().to_string(), "clock=synchronised error=1500us");
+        watch.see(seen(false), 1_783_213_800);
+        assert_eq!(
+            watch.state(),
+            State::Unsynchronised {
+                since: 1_783_213_800
+            }
+        );
+        watch.see(
+            Err(io::Error::from_raw_os_error(libc::EPERM)),
+            1_783_213_900,
+        );
+        assert_eq!(watch.state(), State::Unknown);
+    }
+}

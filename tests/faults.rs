@@ -1,0 +1,327 @@
+//! A kernel that fails: no fault stops the loop, none makes it spin, and it is over as soon as the kernel recovers.
+//!
+//! The calls fail in a preloaded library, in front of the very binary that is shipped: unlike a seccomp filter it can heal
+//! and count, and unlike a fake in the batch's place it tries the real batch.
+
+#[path = "support/faults.rs"]
+mod faults;
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use faults::{Call, Discipline, Faults};
+use support::{PATIENCE, Process, ask, counters, line_to, skip, wallclockd};
+
+struct Failing {
+    process: Process,
+    address: SocketAddr,
+    faults: Faults,
+}
+
+/// A daemon in front of a kernel that can be made to fail.
+fn failing(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Failing> {
+    let mut command = wallclockd();
+    command.args(["-l", "127.0.0.1:0", "--utc"]).args(arguments);
+    let Some(faults) = Faults::of(&mut command) else {
+        skip("a failing kernel takes a C compiler (cc)");
+        return None;
+    };
+    prepare(&faults);
+    let mut process = Process::start(&mut command);
+    let address = process.wait_for_address();
+    Some(Failing {
+        process,
+        address,
+        faults,
+    })
+}
+
+/// On-CPU time of a process so far.
+fn on_cpu(process: &Process) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id())).expect("it lives");
+    Duration::from_nanos(
+        text.split(' ')
+            .next()
+            .and_then(|first| first.parse().ok())
+            .expect("a number"),
+    )
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_answer_that_the_kernel_refuses_is_counted_as_unsent_and_the_next_one_goes() {
+    let Some(mut daemon) = failing(&[], |_| {}) else {
+        return;
+    };
+    let mut expected = 0;
+    for errno in [
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EPERM,
+        libc::EHOSTUNREACH,
+        libc::ENETDOWN,
+        libc::EMSGSIZE,
+        libc::ECONNREFUSED,
+        libc::EIO,
+    ] {
+        daemon.faults.fail(Call::Send, errno, 1);
+        line_to(daemon.address).send(b"%s").expect("it is sent");
+        until("the answer is not tried", || {
+            daemon.faults.failed(Call::Send) > expected
+        });
+        daemon.faults.heal(Call::Send);
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "after errno {errno}");
+        expected += 1;
+        assert_eq!(
+            counters(&mut daemon.process)[3],
+            expected as u64,
+            "errno {errno}"
+        );
+    }
+}
+
+#[test]
+fn an_address_that_is_no_source_any_more_is_replaced_by_the_routes() {
+    let Some(mut daemon) = failing(&[], |_| {}) else {
+        return;
+    };
+    for errno in [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH] {
+        daemon.faults.fail(Call::Send, errno, 1);
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "errno {errno}");
+        // Where the second try fails too, the answer stays here.
+        daemon.faults.fail(Call::Send, errno, 2);
+        line_to(daemon.address).send(b"%s").expect("it is sent");
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    }
+    assert_eq!(counters(&mut daemon.process)[3], 3);
+}
+
+#[test]
+fn an_interrupted_call_is_made_again_and_counts_as_nothing() {
+    let Some(mut daemon) = failing(&[], |_| {}) else {
+        return;
+    };
+    for call in [Call::Receive, Call::Send, Call::Poll] {
+        daemon.faults.fail(call, libc::EINTR, 5);
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?}");
+        // A sleeping poll(2) fails when it is entered next.
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?}");
+        until("it fails five times", || daemon.faults.failed(call) == 5);
+    }
+    assert_eq!(counters(&mut daemon.process)[3..], [0, 0]);
+}
+
+#[test]
+fn a_full_send_buffer_is_waited_for_once_a_batch() {
+    let Some(mut daemon) = failing(&[], |_| {}) else {
+        return;
+    };
+    daemon.faults.fail(Call::Send, libc::EAGAIN, 1);
+    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    assert_eq!(counters(&mut daemon.process)[3], 0);
+    daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
+    line_to(daemon.address).send(b"%s").expect("it is sent");
+    until("it is given up", || daemon.faults.failed(Call::Send) >= 3);
+    daemon.faults.heal(Call::Send);
+    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    assert_eq!(counters(&mut daemon.process)[3], 1);
+}
+
+#[test]
+fn a_lasting_fault_costs_next_to_nothing_and_is_over_at_once() {
+    for (call, errno) in [
+        (Call::Receive, libc::ENOMEM),
+        (Call::Receive, libc::ENETDOWN),
+        (Call::Receive, libc::EIO),
+        (Call::Receive, libc::ECONNREFUSED),
+        (Call::Receive, libc::EAGAIN),
+        (Call::Poll, libc::ENOMEM),
+        (Call::Poll, libc::EINVAL),
+        (Call::Send, libc::ENETDOWN),
+        (Call::Send, libc::EAGAIN),
+    ] {
+        let Some(mut daemon) = failing(&[], |_| {}) else {
+            return;
+        };
+        ask(daemon.address, b"%s");
+        let client = line_to(daemon.address);
+        daemon.faults.fail_for_ever(call, errno);
+        // Wakes it up: poll(2) fails when it is entered next.
+        daemon.process.signal("USR1");
+        client.send(b"%Z").expect("it is sent");
+        until("the call fails", || daemon.faults.failed(call) > 0);
+        let (start, before) = (Instant::now(), on_cpu(&daemon.process));
+        std::thread::sleep(Duration::from_secs(1));
+        let share =
+            (on_cpu(&daemon.process) - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        assert!(
+            share < 0.05,
+            "{call:?} errno {errno}: {:.1} % of a core",
+            100.0 * share
+        );
+        daemon.faults.heal(call);
+        let start = Instant::now();
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?} errno {errno}");
+        assert!(
+            start.elapsed() < Duration::from_millis(200),
+            "{call:?} errno {errno}: {:?}",
+            start.elapsed()
+        );
+        daemon.process.signal("TERM");
+        assert!(daemon.process.wait().success());
+        assert!(
+            !daemon.process.log.iter().any(|line| line.contains("ERROR")),
+            "{:#?}",
+            daemon.process.log
+        );
+    }
+}
+
+#[test]
+fn the_order_to_stop_is_heard_while_the_kernel_fails() {
+    for (call, errno) in [
+        (Call::Receive, libc::ENOMEM),
+        (Call::Poll, libc::ENOMEM),
+        (Call::Send, libc::ENOBUFS),
+    ] {
+        let Some(mut daemon) = failing(&[], |_| {}) else {
+            return;
+        };
+        daemon.faults.fail_for_ever(call, errno);
+        line_to(daemon.address).send(b"%s").expect("it is sent");
+        until("the call fails", || {
+            call == Call::Poll || daemon.faults.failed(call) > 0
+        });
+        daemon.process.signal("TERM");
+        let start = Instant::now();
+        assert!(daemon.process.wait().success(), "{call:?}");
+        assert!(
+            start.elapsed() < Duration::from_millis(200),
+            "{call:?}: {:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
+fn synchronised_and_unsynchronised_kernels_are_told_apart() {
+    let Some(mut daemon) = failing(&[], |faults| faults.discipline(Discipline::Unsynchronised))
+    else {
+        return;
+    };
+    let warning = daemon.process.wait_for("WARN");
+    assert!(
+        warning.contains("unsynchronised") && warning.contains("since 20"),
+        "{warning}"
+    );
+    daemon.process.signal("USR1");
+    assert!(
+        daemon
+            .process
+            .wait_for(" answered=")
+            .contains(" clock=unsynchronised since=20")
+    );
+    daemon.faults.discipline(Discipline::Synchronised);
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_millis(1100) {
+        ask(daemon.address, b"%s");
+    }
+    let line = daemon.process.wait_for("synchronised again");
+    assert!(line.contains("1500 us"), "{line}");
+    daemon.process.signal("USR1");
+    assert!(
+        daemon
+            .process
+            .wait_for(" answered=")
+            .contains(" clock=synchronised error=1500us")
+    );
+    daemon.process.signal("TERM");
+    assert!(daemon.process.wait().success());
+    let warnings = daemon
+        .process
+        .log
+        .iter()
+        .filter(|line| line.contains("WARN"))
+        .count();
+    assert_eq!(warnings, 1, "{:#?}", daemon.process.log);
+}
+
+#[test]
+fn a_daemon_that_requires_a_synchronised_clock_tells_no_time_without() {
+    let Some(daemon) = failing(&["--require-sync"], |faults| {
+        faults.discipline(Discipline::Synchronised)
+    }) else {
+        return;
+    };
+    let follows = |question: &[u8], expected: &[u8]| {
+        let start = Instant::now();
+        while ask(daemon.address, question) != expected {
+            assert!(
+                start.elapsed() < Duration::from_millis(1500),
+                "{}",
+                String::from_utf8_lossy(expected)
+            );
+        }
+    };
+    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    daemon.faults.discipline(Discipline::Unsynchronised);
+    follows(b"%Z", b"error: clock not synchronised");
+    assert_eq!(ask(daemon.address, b""), b"error: clock not synchronised");
+    assert_eq!(
+        ask(daemon.address, b"%s.%N"),
+        b"error: clock not synchronised"
+    );
+    assert_eq!(
+        ask(daemon.address, b"%Q"),
+        b"error: byte 0: unknown conversion Q"
+    );
+    daemon.faults.discipline(Discipline::Synchronised);
+    follows(b"%Z", b"UTC");
+    // Who may not ask the kernel does not know either.
+    daemon.faults.fail_for_ever(Call::Clock, libc::EPERM);
+    follows(b"%Z", b"error: clock not synchronised");
+}
+
+#[test]
+fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
+    let Some(mut daemon) = failing(&[], |faults| faults.fail_for_ever(Call::Clock, libc::EPERM))
+    else {
+        return;
+    };
+    let line = daemon.process.wait_for("is unknown");
+    assert!(
+        line.contains("INFO") && line.contains("Operation not permitted"),
+        "{line}"
+    );
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_millis(2200) {
+        assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    }
+    daemon.process.signal("TERM");
+    assert!(daemon.process.wait().success());
+    assert_eq!(
+        daemon
+            .process
+            .log
+            .iter()
+            .filter(|line| line.contains("is unknown"))
+            .count(),
+        1
+    );
+    assert!(
+        daemon
+            .process
+            .log
+            .last()
+            .is_some_and(|line| line.ends_with(" clock=unknown"))
+    );
+}

@@ -1,0 +1,859 @@
+//! How far off a clock is, shown on real servers: our daemon and the Python original, their clocks shifted by
+//! libfaketime by an amount that the tests know.
+
+mod support;
+
+use std::cell::Cell;
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+use support::{PATIENCE, Process, daemon, has, skip, wallclock, wallclockd};
+use wallclock::ask::Patience;
+use wallclock::measure::measure;
+use wallclock::offset::{Nanos, Offset, SECOND, TICK, Wanted};
+
+const MICRO: Nanos = 1_000;
+const MILLI: Nanos = 1_000_000;
+
+const PATIENT: Patience = Patience {
+    per_try: PATIENCE,
+    tries: 1,
+};
+const EXACT: Wanted = Wanted {
+    samples: None,
+    tick: 0,
+};
+
+/// One test at a time: what is measured here is how long things take.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn median(values: &mut [Nanos]) -> Nanos {
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+/// libfaketime, where Debian puts it.
+fn faketime() -> Option<PathBuf> {
+    let found = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut found = found.map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    let found = found.find(|path| path.exists());
+    if found.is_none() {
+        skip("libfaketime is not installed (Debian package faketime)");
+    }
+    found
+}
+
+/// The command, its wall clock shifted by so many seconds.
+fn shifted<'a>(command: &'a mut Command, library: &Path, shift: &str) -> &'a mut Command {
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME", shift)
+}
+
+fn shifted_daemon(library: &Path, shift: &str) -> (Process, SocketAddr) {
+    let mut daemon = wallclockd();
+    let mut daemon = Process::start(shifted(
+        daemon.args(["--listen", "127.0.0.1:0", "--utc"]),
+        library,
+        shift,
+    ));
+    let address = daemon.wait_for_address();
+    (daemon, address)
+}
+
+fn python(library_and_shift: Option<(&Path, &str)>) -> Option<(Process, SocketAddr)> {
+    if !has("python3") {
+        skip("python3 is not installed");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.args([
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py"),
+        "0",
+    ]);
+    if let Some((library, shift)) = library_and_shift {
+        shifted(&mut command, library, shift);
+    }
+    let mut server = Process::start(&mut command);
+    let address = server.wait_for_address();
+    Some((server, address))
+}
+
+fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
+    let mut command = wallclock();
+    for server in servers {
+        command.args(["--server", &server.to_string()]);
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn json(servers: &[SocketAddr], arguments: &[&str]) -> (Value, Option<i32>) {
+    let output = run(servers, &[arguments, &["--json"]].concat());
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    (json, output.status.code())
+}
+
+/// Whether the truth, in seconds, is inside the interval of this object.
+fn holds(json: &Value, truth: f64) -> bool {
+    let [low, high] = ["low", "high"].map(|key| {
+        json[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key} in {json}"))
+    });
+    low <= truth && truth <= high
+}
+
+#[test]
+fn the_true_offset_is_inside_the_bound_in_a_thousand_of_a_thousand_runs_whatever_the_shift() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    for (shift, truth) in [
+        ("+3.5", 3_500 * MILLI),
+        ("-0.25", -250 * MILLI),
+        ("+86400", 86_400 * SECOND),
+        ("+0.000001", MICRO),
+        ("+0", 0),
+    ] {
+        let (_daemon, server) = shifted_daemon(&library, shift);
+        let (mut bounds, mut errors, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..1000 {
+            let begun = Instant::now();
+            let found = measure(server, Wanted::default(), PATIENT, &|_| ()).expect("an offset");
+            times.push(begun.elapsed().as_nanos() as Nanos);
+            let interval = found.estimate.interval;
+            assert!(interval.contains(truth), "{shift}: {found:?}");
+            assert_eq!((found.samples, found.resolution, found.restarts), (8, 1, 0));
+            bounds.push(interval.bound());
+            errors.push((interval.middle() - truth).abs());
+        }
+        let (bound, error, time) = (median(&mut bounds), median(&mut errors), median(&mut times));
+        let narrow = bounds.iter().filter(|bound| **bound <= 50 * MICRO).count();
+        println!(
+            "{shift}: 1000 of 1000 inside; bound: median {bound} ns, worst {} ns, {narrow} at most 50 us; \
+             error: median {error} ns, worst {} ns; a run: median {} us",
+            bounds[999],
+            errors[999],
+            time / MICRO,
+        );
+        assert!(bound <= 50 * MICRO, "median bound {bound} ns");
+        // A neighbour on this machine can hold up all eight answers of a run now and then.
+        assert!(narrow >= 950, "{narrow} of 1000 bounds at most 50 us");
+        assert!(error <= 5 * MICRO, "median error {error} ns");
+    }
+}
+
+#[test]
+fn a_whole_run_of_the_program_takes_at_most_20_ms_and_tells_the_shift() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    for (shift, truth) in [
+        ("+3.5", 3.5),
+        ("-0.25", -0.25),
+        ("+86400", 86_400.0),
+        ("+0", 0.0),
+    ] {
+        let (_daemon, server) = shifted_daemon(&library, shift);
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let output = run(&[server], &["--offset"]);
+            times.push(begun.elapsed().as_nanos() as Nanos);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            assert_eq!(out(&output).lines().count(), 1);
+            let (json, status) = json(&[server], &[]);
+            assert!(status == Some(0) && holds(&json, truth), "{json}");
+        }
+        let time = median(&mut times);
+        println!(
+            "{shift}: a run of wallclock --offset: median {} us, worst {} us",
+            time / MICRO,
+            times[19] / MICRO
+        );
+        assert!(time <= 20 * MILLI, "{time} ns");
+    }
+}
+
+/// Measures on so many threads at once, so many times each; the server depends on the thread's number.
+fn measured_at_once(
+    threads: usize,
+    times: usize,
+    server: impl Fn(usize) -> SocketAddr + Sync,
+) -> Vec<Offset> {
+    let one =
+        |number| measure(server(number), Wanted::default(), PATIENT, &|_| ()).expect("an offset");
+    thread::scope(|scope| {
+        let one = &one;
+        let worker =
+            |number| scope.spawn(move || (0..times).map(|_| one(number)).collect::<Vec<_>>());
+        let workers: Vec<_> = (0..threads).map(worker).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("no panic"))
+            .collect()
+    })
+}
+
+#[test]
+fn the_python_original_is_measured_by_its_whole_seconds_and_their_lag_is_in_the_bound() {
+    let _alone = alone();
+    let Some((_server, server)) = python(None) else {
+        return;
+    };
+    let found = measured_at_once(3, 4, |_| server);
+    let mut bounds: Vec<_> = found
+        .iter()
+        .map(|found| found.estimate.interval.bound())
+        .collect();
+    for found in &found {
+        assert!(found.estimate.interval.contains(0), "{found:?}");
+        assert_eq!(found.resolution, SECOND + TICK);
+    }
+    let bound = median(&mut bounds);
+    println!(
+        "Python, its clock not shifted: {} of {0} inside; bound: median {bound} ns",
+        bounds.len()
+    );
+    assert!(bound <= 20 * MILLI, "{bound} ns");
+}
+
+#[test]
+fn the_python_original_is_measured_to_a_millisecond_within_three_seconds_where_its_seconds_begin_in_time()
+ {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    // Under libfaketime its time(2) looks at the clock, so there is no lag to allow for.
+    for (shift, truth) in [("+3.5", 3_500 * MILLI), ("-0.25", -250 * MILLI)] {
+        let Some((_server, server)) = python(Some((&library, shift))) else {
+            return;
+        };
+        // A neighbour on this machine can hold up the questions at an edge, and the next is a second away: so up to six
+        // tries for two that nobody disturbed. The truth is inside in all of them.
+        let mut in_time = 0;
+        for _ in 0..6 {
+            let begun = Instant::now();
+            let within = Cell::new(None);
+            let found = measure(server, EXACT, PATIENT, &|found| {
+                if found.estimate.interval.bound() <= MILLI && within.get().is_none() {
+                    within.set(Some(begun.elapsed()));
+                }
+            });
+            let (found, whole) = (found.expect("an offset"), begun.elapsed());
+            println!(
+                "Python {shift}: 1 ms within {:?}; {} ns in {whole:?} by {} questions",
+                within.get(),
+                found.estimate.interval.bound(),
+                found.samples
+            );
+            assert!(found.estimate.interval.contains(truth), "{found:?}");
+            assert_eq!(found.resolution, SECOND);
+            in_time += usize::from(
+                within
+                    .get()
+                    .is_some_and(|within| within <= Duration::from_secs(3)),
+            );
+            if in_time == 2 {
+                break;
+            }
+        }
+        assert_eq!(in_time, 2, "within 1 ms in 3 s");
+    }
+}
+
+/// Keeps a server from hearing or answering at once: up to 20 ms there, or back.
+fn slow_proxy(server: SocketAddr, there: bool, seed: u64) -> SocketAddr {
+    let front = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let back = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    back.connect(server).expect("a route");
+    let address = front.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let (mut datagram, mut random) = ([0; 2048], seed);
+        loop {
+            // xorshift64, Marsaglia 2003.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let delay = Duration::from_micros(random % 20_000);
+            let Ok((length, client)) = front.recv_from(&mut datagram) else {
+                return;
+            };
+            if there {
+                thread::sleep(delay);
+            }
+            let answered = back
+                .send(&datagram[..length])
+                .and_then(|_| back.recv(&mut datagram));
+            let Ok(length) = answered else { return };
+            if !there {
+                thread::sleep(delay);
+            }
+            let _ = front.send_to(&datagram[..length], client);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_delay_of_up_to_20_ms_on_one_way_widens_the_bound_and_the_truth_stays_inside() {
+    let _alone = alone();
+    let (_daemon, server) = daemon();
+    let proxies: Vec<_> = (0..40)
+        .map(|n| slow_proxy(server, n % 2 == 0, 88_172_645_463_325_252 + n))
+        .collect();
+    let found = measured_at_once(40, 25, |number| proxies[number]);
+    assert_eq!(found.len(), 1000);
+    let mut bounds = Vec::new();
+    for found in found {
+        assert!(found.estimate.interval.contains(0), "{found:?}");
+        bounds.push(found.estimate.interval.bound());
+    }
+    let bound = median(&mut bounds);
+    println!(
+        "0 to 20 ms thrown in: 1000 of 1000 inside; bound: median {bound} ns, worst {} ns",
+        bounds[999]
+    );
+    assert!((100 * MICRO..20 * MILLI).contains(&bound), "{bound} ns");
+}
+
+#[test]
+fn of_three_servers_the_liar_is_named_and_the_two_others_are_believed() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let (_one, one) = daemon();
+    let (_liar, liar) = shifted_daemon(&library, "+2");
+    let (_two, two) = daemon();
+    let output = run(&[one, liar, two], &["--offset"]);
+    let text = out(&output);
+    println!("{text}");
+    assert_eq!(output.status.code(), Some(0));
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(
+        lines[1].starts_with(&liar.to_string()) && lines[1].ends_with("disagrees"),
+        "{text}"
+    );
+    assert!(lines[3].starts_with("together "), "{text}");
+    assert!(
+        lines[3].ends_with(&format!("agreed by 2 of 3 servers, not {liar}")),
+        "{text}"
+    );
+    let (json, status) = json(&[one, liar, two], &[]);
+    assert_eq!(status, Some(0));
+    assert!(holds(&json, 0.0), "{json}");
+    let agrees: Vec<_> = (0..3)
+        .map(|n| json["servers"][n]["agrees"].as_bool())
+        .collect();
+    assert_eq!(agrees, [Some(true), Some(false), Some(true)]);
+}
+
+#[test]
+fn two_against_two_is_no_majority_and_status_1() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let (_one, one) = daemon();
+    let (_two, two) = daemon();
+    let (_three, three) = shifted_daemon(&library, "+2");
+    let (_four, four) = shifted_daemon(&library, "+2");
+    let servers = [one, three, two, four];
+    let output = run(&servers, &["--offset"]);
+    println!("{}", out(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).ends_with("  no majority among 4 servers\n"),
+        "{output:?}"
+    );
+    let (json, status) = json(&servers, &[]);
+    assert_eq!(
+        (status, &json["offset"], &json["agree"]),
+        (Some(1), &Value::Null, &0.into())
+    );
+}
+
+#[test]
+fn a_dead_server_among_three_costs_no_more_than_its_deadline() {
+    let _alone = alone();
+    let (_one, one) = daemon();
+    let (_two, two) = daemon();
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let silent = silent
+        .local_addr()
+        .map(|address| (silent, address))
+        .expect("it is bound");
+    let begun = Instant::now();
+    let output = run(
+        &[one, silent.1, two],
+        &["--offset", "--timeout", "0.3", "--retries", "1"],
+    );
+    let took = begun.elapsed();
+    println!(
+        "{}{}in {took:?}",
+        out(&output),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        out(&output).ends_with("  agreed by 2 of 2 servers, no offset from 1\n"),
+        "{output:?}"
+    );
+    assert!(
+        took >= Duration::from_millis(600) && took < Duration::from_millis(900),
+        "{took:?}"
+    );
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.starts_with(&format!("wallclock: {}: no answer within ", silent.1)),
+        "{error}"
+    );
+    // Where nobody listens the kernel says so, and nothing is waited for.
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port");
+    let begun = Instant::now();
+    let output = run(&[closed], &["--offset"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(3), ""));
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn each_address_of_a_name_counts_as_a_server() {
+    let _alone = alone();
+    let (_daemon, server) = daemon();
+    let name = format!("localhost:{}", server.port());
+    let Ok(addresses) = name.to_socket_addrs() else {
+        return skip("localhost has no address here");
+    };
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let output = wallclock()
+        .args(["--server", &name, "--json"])
+        .output()
+        .expect("it runs");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["asked"], addresses.len());
+    assert_eq!(json["agree"], 1);
+}
+
+/// A strict reader of the Monitoring Plugins Development Guidelines' line, sections 2.1 and 2.6: what there is, or what is wrong.
+fn plugin_line(line: &str) -> Result<(String, Vec<(String, f64)>), String> {
+    let line = line.strip_suffix('\n').ok_or("no newline at its end")?;
+    if line.contains('\n') || line.len() > 1024 {
+        return Err("more than one line, or too long".to_owned());
+    }
+    let (text, data) = match line.split_once(" | ") {
+        Some((text, data)) => (text, data.split(' ').collect()),
+        None => (line, Vec::new()),
+    };
+    if text.contains('|') {
+        return Err("a bar in the text".to_owned());
+    }
+    let (head, _) = text.split_once(": ").ok_or("no status and colon")?;
+    let status = head.strip_prefix("WALLCLOCK ").ok_or("no service name")?;
+    let number = |text: &str| -> Result<f64, String> {
+        if text.is_empty()
+            || !text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b == b'-' || b == b'.')
+        {
+            return Err(format!("{text:?} is no number of class [-0-9.]"));
+        }
+        text.parse().map_err(|_| format!("{text:?} is no number"))
+    };
+    let mut values = Vec::new();
+    for item in data {
+        let (label, rest) = item.split_once('=').ok_or("no = in performance data")?;
+        if label.is_empty() || label.contains(['\'', '"', ' ']) {
+            return Err(format!("label {label:?}"));
+        }
+        let fields: Vec<_> = rest.split(';').collect();
+        if fields.len() > 5 {
+            return Err(format!("{} fields", fields.len()));
+        }
+        values.push((
+            label.to_owned(),
+            number(fields[0].strip_suffix('s').ok_or("no unit s")?)?,
+        ));
+        for range in fields[1..].iter().take(2).filter(|range| !range.is_empty()) {
+            let (start, end) = range.split_once(':').ok_or("a limit that is no range")?;
+            if number(start)? > number(end)? {
+                return Err(format!("range {range}"));
+            }
+        }
+        for limit in fields.iter().skip(3) {
+            number(limit)?;
+        }
+    }
+    Ok((status.to_owned(), values))
+}
+
+#[test]
+fn the_monitoring_plugin_speaks_the_grammar_and_its_status_is_its_word() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let (_right, right) = daemon();
+    let (_off, off) = shifted_daemon(&library, "+2");
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port");
+    let both = ["--warn", "0.1", "--critical", "1.5"];
+    for (servers, arguments, status, word) in [
+        (vec![right], &both[..], 0, "OK"),
+        (vec![right], &["--critical", "0.1"], 0, "OK"),
+        (
+            vec![off],
+            &["--warn", "0.1", "--critical", "5"],
+            1,
+            "WARNING",
+        ),
+        (vec![off], &["--warn", "1"], 1, "WARNING"),
+        (vec![off], &both, 2, "CRITICAL"),
+        (vec![right, off, right], &both, 3, "UNKNOWN"),
+        (vec![right], &["--warn", "0"], 3, "UNKNOWN"),
+        (vec![closed], &both, 3, "UNKNOWN"),
+    ] {
+        let output = run(&servers, arguments);
+        let line = out(&output);
+        print!("{line}");
+        let (told, values) = plugin_line(&line).unwrap_or_else(|wrong| panic!("{wrong}: {line}"));
+        assert_eq!(
+            (output.status.code(), told.as_str()),
+            (Some(status), word),
+            "{line}"
+        );
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let labels: Vec<_> = values.iter().map(|(label, _)| label.as_str()).collect();
+        let expected: &[&str] = if word == "UNKNOWN" && servers != [right] {
+            &[]
+        } else {
+            &["offset", "bound"]
+        };
+        assert_eq!(labels, expected, "{line}");
+    }
+    let output = wallclock()
+        .args(["--server", "host.invalid", "--warn", "1"])
+        .output()
+        .expect("it runs");
+    let line = out(&output);
+    print!("{line}");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        plugin_line(&line).map(|(word, _)| word).as_deref(),
+        Ok("UNKNOWN"),
+        "{line}"
+    );
+}
+
+#[test]
+fn wrong_use_says_so_in_one_line_and_status_2() {
+    for arguments in [
+        &["--offset", "%s"][..],
+        &["--json", "+%s"],
+        &["--warn", "2", "--critical", "1"],
+        &["--warn", "-1"],
+        &["--warn", "much"],
+        &["--critical", "NaN"],
+        &["--samples", "0"],
+        &["--samples", "many"],
+        &["--watch", "0"],
+        &["--watch", "--warn", "1"],
+        &["--json", "--warn", "1"],
+        &["--chrony", "/run/chrony/wall.sock"],
+        &["--watch", "--chrony", "/nonexistent/wall.sock"],
+        &["--offset", "--tick", "-1"],
+    ] {
+        let output = wallclock().args(arguments).output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        print!("{arguments:?}: {error}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(
+            error.starts_with("wallclock: ") && error.lines().count() == 1,
+            "{arguments:?}: {error}"
+        );
+        assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+/// What a program shows on a pseudo-terminal, and its status; Ctrl-C is typed once `enough` says so.
+fn on_a_terminal(command: &str, enough: impl Fn(&str) -> bool) -> (String, Option<i32>) {
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", command, "/dev/null"]);
+    let mut script = script
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (mut keys, mut screen) = (
+        script.stdin.take(),
+        script.stdout.take().expect("it is piped"),
+    );
+    let (mut shown, mut chunk) = (Vec::new(), [0; 4096]);
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while let Ok(length @ 1..) = screen.read(&mut chunk) {
+        shown.extend(&chunk[..length]);
+        if enough(&String::from_utf8_lossy(&shown))
+            && let Some(mut keys) = keys.take()
+        {
+            keys.write_all(b"\x03").expect("it takes keys");
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            String::from_utf8_lossy(&shown)
+        );
+    }
+    (
+        String::from_utf8_lossy(&shown).into_owned(),
+        script.wait().expect("it is our child").code(),
+    )
+}
+
+#[test]
+fn watching_on_a_terminal_draws_a_running_picture_and_a_summary_at_ctrl_c() {
+    let _alone = alone();
+    if !has("script") {
+        return skip("script is not installed (Debian package bsdutils)");
+    }
+    let (_daemon, server) = daemon();
+    let command = format!(
+        "{} --server {server} --watch 0.1",
+        env!("CARGO_BIN_EXE_wallclock")
+    );
+    let (shown, status) = on_a_terminal(&command, |shown| shown.matches(" ± ").count() >= 6);
+    println!("{shown}");
+    assert_eq!(status, Some(0));
+    let (ruler, bars) = shown.split_once('\n').expect("lines");
+    assert!(
+        ruler.contains("-0.000") && ruler.contains("+0.000"),
+        "{shown}"
+    );
+    let bars = bars.lines().filter(|line| line.contains("-o-"));
+    assert!(bars.clone().count() >= 6, "{shown}");
+    assert!(
+        bars.clone().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+    assert!(shown.contains(" with an offset: -0.0000"), "{shown}");
+}
+
+#[test]
+fn watching_into_a_pipe_gives_plain_lines_and_a_summary_at_the_end() {
+    let _alone = alone();
+    let (_daemon, server) = daemon();
+    let mut command = wallclock();
+    command.args(["--server", &server.to_string(), "--watch", "0.05"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let (mut stdout, mut text, mut chunk) = (
+        child.stdout.take().expect("it is piped"),
+        String::new(),
+        [0; 256],
+    );
+    let mut told = false;
+    while let Ok(length @ 1..) = stdout.read(&mut chunk) {
+        text += &String::from_utf8_lossy(&chunk[..length]);
+        if text.lines().count() >= 4 && !told {
+            told = true;
+            let status = Command::new("sh")
+                .args(["-c", &format!("kill -TERM {}", child.id())])
+                .status();
+            assert!(status.expect("sh runs").success());
+        }
+    }
+    println!("{text}");
+    assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+    assert!(
+        !text.contains("-o-") && !text.contains('\r') && !text.contains('\x1b'),
+        "{text}"
+    );
+    let line = text.lines().next().expect("a line");
+    assert!(
+        line.len() > 40 && line.as_bytes()[10] == b'T' && line.contains(" s ± "),
+        "{line}"
+    );
+    assert!(text.contains(" looks, "), "{text}");
+}
+
+#[test]
+fn watching_as_json_gives_an_object_a_line() {
+    let _alone = alone();
+    let (_daemon, server) = daemon();
+    let mut command = wallclock();
+    command.args(["--server", &server.to_string(), "--watch", "0.05", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut objects =
+        serde_json::Deserializer::from_reader(child.stdout.take().expect("it is piped"))
+            .into_iter();
+    for _ in 0..3 {
+        let object: Value = objects.next().expect("one more").expect("JSON");
+        assert!(holds(&object, 0.0), "{object}");
+    }
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+}
+
+#[test]
+fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
+    let _alone = alone();
+    if !has("script") {
+        return skip("script is not installed (Debian package bsdutils)");
+    }
+    let Some((_server, server)) = python(None) else {
+        return;
+    };
+    let command = format!(
+        "{} --server {server} --offset",
+        env!("CARGO_BIN_EXE_wallclock")
+    );
+    let (shown, status) = on_a_terminal(&command, |_| false);
+    println!("{}", shown.replace('\r', "\n"));
+    assert_eq!(status, Some(0));
+    assert!(shown.matches(" ms\x1b[K").count() >= 5, "{shown:?}");
+    assert!(
+        shown.trim_end().ends_with(" samples of whole seconds"),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn a_step_of_this_machines_clock_amid_the_measurement_is_noticed_and_the_truth_told() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let file = env::temp_dir().join(format!("wallclock-step-{}", std::process::id()));
+    fs::write(&file, "+0").expect("it is written");
+    // A server that knows what nobody else does: its fourth question finds the client's clock stepped by 5 s.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let server = socket.local_addr().expect("it is bound");
+    let stepped = file.clone();
+    thread::spawn(move || {
+        let mut question = [0; 64];
+        for number in 1.. {
+            let Ok((length, client)) = socket.recv_from(&mut question) else {
+                return;
+            };
+            if number == 4 {
+                fs::write(&stepped, "+5").expect("it is written");
+            }
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .expect("after 1970");
+            let nonce = String::from_utf8_lossy(&question[..length]).replace("%s.%N", "");
+            let answer = format!("{nonce}{}.{:09}", now.as_secs(), now.subsec_nanos());
+            let _ = socket.send_to(answer.as_bytes(), client);
+        }
+    });
+    let mut client = wallclock();
+    client.args(["--server", &server.to_string(), "--json"]);
+    client
+        .env("FAKETIME_TIMESTAMP_FILE", &file)
+        .env("FAKETIME_NO_CACHE", "1");
+    client
+        .env("LD_PRELOAD", &library)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let output = client.output().expect("it runs");
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    println!("{json}");
+    assert_eq!(json["servers"][0]["restarts"], 1);
+    assert!(holds(&json, -5.0), "{json}");
+    fs::remove_file(&file).expect("it is ours");
+}
+
+#[test]
+fn chronyd_takes_the_room_s_clock_as_a_reference_and_shows_its_offset() {
+    let _alone = alone();
+    let Some(library) = faketime() else { return };
+    let Some(chronyd) = ["/usr/sbin/chronyd", "/usr/bin/chronyd"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+    else {
+        return skip("chronyd is not installed (Debian package chrony)");
+    };
+    let shift = 3.5;
+    let (_daemon, server) = shifted_daemon(&library, "+3.5");
+    let folder = env::temp_dir().join(format!("wallclock-chrony-{}", std::process::id()));
+    // chronyd makes its command socket only where nobody else gets in.
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .expect("a folder");
+    let at = |name: &str| folder.join(name).display().to_string();
+    let configuration = format!(
+        "refclock SOCK {} refid WALL poll 0\nport 0\ncmdport 0\nbindcmdaddress {}\npidfile {}\n",
+        at("wall.sock"),
+        at("cmd.sock"),
+        at("pid"),
+    );
+    fs::write(folder.join("chrony.conf"), configuration).expect("it is written");
+    // -x: it leaves the clock alone. -U: it may be started by anybody.
+    let user = Command::new("id")
+        .arg("-un")
+        .output()
+        .expect("id runs")
+        .stdout;
+    let user = String::from_utf8_lossy(&user).trim().to_owned();
+    let mut command = Command::new(chronyd);
+    let mut chronyd =
+        Process::start(command.args(["-x", "-d", "-U", "-u", &user, "-f", &at("chrony.conf")]));
+    chronyd.wait_for("chronyd version");
+    let deadline = Instant::now() + 3 * PATIENCE;
+    let until = |what: &str, done: &mut dyn FnMut() -> bool| {
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("its socket appears", &mut || {
+        folder.join("wall.sock").exists()
+    });
+    let mut watch = wallclock();
+    watch.args([
+        "--server",
+        &server.to_string(),
+        "--watch",
+        "0.25",
+        "--chrony",
+        &at("wall.sock"),
+    ]);
+    let _watch = Process::start(watch.stdout(Stdio::null()));
+    let mut sources = String::new();
+    until("it selects the source", &mut || {
+        let chronyc = Command::new("chronyc")
+            .args(["-h", &at("cmd.sock"), "-c", "sources"])
+            .output();
+        sources = out(&chronyc.expect("chronyc runs"));
+        sources.starts_with("#,*,WALL,")
+    });
+    println!("{sources}");
+    // Mode, state, name, stratum, poll, reach, last, then the offset as measured; chronyd's sign: ours less the source's.
+    let offset: f64 = sources
+        .split(',')
+        .nth(8)
+        .and_then(|field| field.parse().ok())
+        .expect("an offset");
+    assert!((offset + shift).abs() <= 0.001, "{sources}");
+    drop(chronyd);
+    fs::remove_dir_all(&folder).expect("it is ours");
+}
