@@ -38,7 +38,7 @@ pub struct Options {
     /// A glance: short rounds, a million questions, two idle seconds.
     #[arg(long)]
     quick: bool,
-    /// Prints the tables as Markdown.
+    /// Prints the tables as Markdown, without the columns that show that the run was sound.
     #[arg(long)]
     markdown: bool,
     /// Where to draw the plot [default: bench/cost.svg in the target directory].

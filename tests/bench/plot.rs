@@ -5,23 +5,23 @@ use std::fmt::Write;
 /// One bar.
 pub struct Bar {
     pub name: String,
-    /// On-CPU nanoseconds per answer.
-    pub cost: f64,
+    /// What it costs, in units of the floor.
+    pub ratio: f64,
     /// Whether it is ours.
     pub ours: bool,
 }
 
-const WIDTH: f64 = 860.0;
-const LEFT: f64 = 300.0;
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 340.0;
 const RIGHT: f64 = 80.0;
 const TOP: f64 = 56.0;
 const STEP: f64 = 26.0;
 
-/// Draws `bars` from the top down with a line at `floor` nanoseconds.
-pub fn svg(title: &str, bars: &[Bar], floor: f64) -> String {
+/// Draws `bars` from the top down, with a line at the floor.
+pub fn svg(title: &str, bars: &[Bar]) -> String {
     let height = TOP + STEP * bars.len() as f64 + 34.0;
-    let most = bars.iter().map(|bar| bar.cost).fold(floor, f64::max);
-    let x = |cost: f64| LEFT + cost / most * (WIDTH - LEFT - RIGHT);
+    let most = bars.iter().map(|bar| bar.ratio).fold(1.0, f64::max);
+    let x = |ratio: f64| LEFT + ratio / most * (WIDTH - LEFT - RIGHT);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <title>{0}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -36,17 +36,17 @@ pub fn svg(title: &str, bars: &[Bar], floor: f64) -> String {
             svg,
             "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\" fill=\"#222\">{}</text>\
              <rect x=\"{LEFT:.0}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"18\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{:.0}\" fill=\"#222\">{:.0}</text>",
+             <text x=\"{:.1}\" y=\"{:.0}\" fill=\"#222\">{:.2}</text>",
             LEFT - 8.0,
             y + 14.0,
             escaped(&bar.name),
-            x(bar.cost) - LEFT,
-            x(bar.cost) + 6.0,
+            x(bar.ratio) - LEFT,
+            x(bar.ratio) + 6.0,
             y + 14.0,
-            bar.cost,
+            bar.ratio,
         );
     }
-    let (line, bottom) = (x(floor), height - 30.0);
+    let (line, bottom) = (x(1.0), height - 30.0);
     let _ = writeln!(
         svg,
         "<line x1=\"{line:.1}\" y1=\"{:.0}\" x2=\"{line:.1}\" y2=\"{bottom:.0}\" stroke=\"#c0392b\" stroke-dasharray=\"5 3\"/>\

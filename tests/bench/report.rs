@@ -11,10 +11,12 @@ use crate::results::*;
 use crate::rounds::{Plan, Room};
 use crate::table::{Table, number};
 
-/// Every table of the run, in the order of their weight.
-pub fn tables(results: &Results) -> Vec<Table> {
+/// Every table of the run, in the order of their weight; `compact` leaves off the columns that only
+/// show that the run was sound.
+pub fn tables(results: &Results, compact: bool) -> Vec<Table> {
+    let cost = cost(results);
     vec![
-        cost(results),
+        if compact { cost.without(&SOUND) } else { cost },
         longest(results),
         lonely(&results.lonely),
         spawned(&results.spawned),
@@ -23,14 +25,17 @@ pub fn tables(results: &Results) -> Vec<Table> {
     ]
 }
 
+const SOUND: [&str; 3] = ["floor beside it, ns", "server busy, %", "load idle, %"];
+
 fn cost(results: &Results) -> Table {
     let mut table = Table::new(&[
         "server, question",
         "on-CPU, ns/answer",
+        SOUND[0],
         "x floor",
         "answers/s",
-        "server busy, %",
-        "load idle, %",
+        SOUND[1],
+        SOUND[2],
         "p50, us",
         "p99, us",
         "p99.9, us",
@@ -56,6 +61,7 @@ fn cost(results: &Results) -> Table {
         table.row(vec![
             row.name(),
             number(row.cost(), 0),
+            number(row.floor(), 0),
             number(row.ratio(), 3),
             number(row.middle(|sample| sample.rate), 0),
             number(row.middle(|sample| sample.busy) * 100.0, 0),
@@ -295,26 +301,29 @@ pub fn footnotes(plan: &Plan, room: &Room, results: &Results) -> String {
     )
 }
 
-/// Draws what an answer costs.
+/// Draws what an answer costs, in units of the floor beside it: nanoseconds differ from minute to
+/// minute with the neighbours, the ratio does not.
 pub fn draw(path: &Path, results: &Results) -> io::Result<()> {
-    let bars = results
-        .rows
-        .iter()
-        .filter(|row| !row.samples.is_empty())
+    let measured = results.rows.iter().filter(|row| !row.samples.is_empty());
+    let bars: Vec<Bar> = measured
         .map(|row| Bar {
             name: row.name(),
-            cost: row.cost(),
+            ratio: row.ratio(),
             ours: row.peer == Peer::Daemon,
-        });
+        })
+        .collect();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     let floor = median(
         results
             .rows
             .iter()
             .flat_map(|row| row.floor.iter().copied()),
     );
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let title = "On-CPU nanoseconds of the server per answer";
-    fs::write(path, plot::svg(title, &bars.collect::<Vec<_>>(), floor))
+    let title = format!(
+        "On-CPU time of the server per answer, x the floor ({} ns)",
+        number(floor, 0)
+    );
+    fs::write(path, plot::svg(&title, &bars))
 }

@@ -91,6 +91,11 @@ impl Row {
         self.middle(|sample| sample.cost)
     }
 
+    /// On-CPU nanoseconds per answer of the floor, beside this row.
+    pub fn floor(&self) -> f64 {
+        median(self.floor.iter().copied())
+    }
+
     /// The median of the rounds' ratios to the floor.
     pub fn ratio(&self) -> f64 {
         median(

@@ -161,7 +161,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         dearest,
     };
 
-    for table in report::tables(&results) {
+    for table in report::tables(&results, options.markdown) {
         println!(
             "{}",
             if options.markdown {

@@ -19,6 +19,20 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// The same, but for these columns.
+    pub fn without(mut self, headers: &[&str]) -> Self {
+        let kept: Vec<bool> = self
+            .header
+            .iter()
+            .map(|it| !headers.contains(&it.as_str()))
+            .collect();
+        for row in std::iter::once(&mut self.header).chain(&mut self.rows) {
+            let mut kept = kept.iter();
+            row.retain(|_| kept.next().is_some_and(|&kept| kept));
+        }
+        self
+    }
+
     /// Aligned by spaces: names to the left, numbers to the right.
     pub fn text(&self) -> String {
         let width = |column: usize| {
