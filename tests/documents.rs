@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{Process, counters, daemon, has, skip, wallclock, wallclockd};
+use support::{Process, counters, daemon, skip, wallclock, wallclockd};
 use wallclock::answer::{MAX_ANSWER, MAX_QUESTION, Refusal, answer_limit};
 use wallclock::ask::MAX_FORMAT;
 use wallclock::clock::Moment;
@@ -26,6 +28,15 @@ fn pages() -> [Page; 2] {
         ("wallclock.1", wallclock, generated(wallclock(), "man")),
         ("wallclockd.8", wallclockd, generated(wallclockd(), "man")),
     ]
+}
+
+/// Whether the shell finds this program; some know no --version.
+fn there(program: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// A folder of this test's own.
@@ -96,8 +107,7 @@ fn the_pages_are_clean_by_mandoc_and_by_groff() {
                 &["-ww", "-b", "-z", "-man", "-K", "utf8", "-T", "utf8"],
             ),
         ] {
-            // mandoc has no --version.
-            if judge == "groff" && !has(judge) || !Path::new("/usr/bin").join(judge).exists() {
+            if !there(judge) {
                 skip(&format!("{judge} is not here"));
                 continue;
             }
@@ -115,7 +125,7 @@ fn the_pages_are_clean_by_mandoc_and_by_groff() {
 
 #[test]
 fn rendered_at_80_columns_no_line_is_longer() {
-    if !has("man") {
+    if !there("man") {
         return skip("man is not here");
     }
     let folder = folder("rendered");
@@ -288,6 +298,41 @@ fn the_page_has_the_error_answers_and_the_limits_that_there_are() {
     assert!(client.contains(&format!("at most {MAX_FORMAT} bytes")));
 }
 
+#[test]
+fn the_page_has_the_keys_of_the_json_object() {
+    let (_daemon, address) = daemon();
+    let output = wallclock()
+        .args(["--json", "-s", &address.to_string()])
+        .output()
+        .expect("it runs");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let keys = |value: &serde_json::Value| -> BTreeSet<String> {
+        value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let mut real = keys(&object);
+    real.append(&mut keys(&object["servers"][0]));
+    let lines = section(&pages()[0].2, "OUTPUT").join("\n");
+    let items = lines
+        .split(".RS\n")
+        .nth(1)
+        .and_then(|list| list.split(".RE\n").next());
+    let mut told = BTreeSet::new();
+    let mut after_item = false;
+    for line in items.expect("a list of keys").0.lines() {
+        if after_item {
+            let names = line.split_once(' ').expect("a macro").1;
+            told.extend(names.split(" \", \" ").map(str::to_owned));
+        }
+        after_item = line == ".TP";
+    }
+    assert_eq!(told, real);
+}
+
 /// A network and a name service of one's own, in which the examples can be run as they are printed.
 struct Stage {
     folder: PathBuf,
@@ -299,11 +344,11 @@ impl Stage {
             .args(["--net", "--mount", "true"])
             .stderr(Stdio::null())
             .status();
-        if !may.is_ok_and(|status| status.success()) || !has("ip") {
+        if !may.is_ok_and(|status| status.success()) || !there("ip") {
             skip("namespaces take root, util-linux and iproute2");
             return None;
         }
-        if !Path::new("/usr/bin/nc").exists() && !Path::new("/bin/nc").exists() {
+        if !there("nc") {
             skip("nc is not here");
             return None;
         }
@@ -478,13 +523,6 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
         (&["python3"], "python3 ask.py"),
         (&["cc"], "ask.c"),
     ] {
-        let there = |tool: &str| {
-            let found = Command::new("sh")
-                .args(["-c", &format!("command -v {tool}")])
-                .stdout(Stdio::null())
-                .status();
-            found.is_ok_and(|status| status.success())
-        };
         if let Some(missing) = tools.iter().find(|tool| !there(tool)) {
             skip(&format!("{missing} is not here"));
             continue;
@@ -530,9 +568,9 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
     assert_eq!((answered, refused), (asked, asked));
 }
 
-/// What a shell says after it has read a program's completions: `run` gives the script's path its place at FILE.
+/// What a shell prints that runs this script, in which FILE stands for the completions of a program.
 fn complete(shell: &str, program: &str, script: &str) -> Option<String> {
-    if !has(shell) {
+    if !there(shell) {
         skip(&format!("{shell} is not here"));
         return None;
     }
@@ -540,16 +578,10 @@ fn complete(shell: &str, program: &str, script: &str) -> Option<String> {
         "wallclock" => wallclock(),
         _ => wallclockd(),
     };
-    let path = folder("completions").join(format!("{program}.{shell}"));
-    // Two tests read it.
-    if !path.exists() || fs::read_to_string(&path).ok() != Some(generated(command, shell)) {
-        let command = if program == "wallclock" {
-            wallclock()
-        } else {
-            wallclockd()
-        };
-        fs::write(&path, generated(command, shell)).expect("it is written");
-    }
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = folder("completions").join(format!("{number}.{shell}"));
+    fs::write(&path, generated(command, shell)).expect("it is written");
     let script = script.replace("FILE", &path.display().to_string());
     let plain = match shell {
         "bash" => &["--norc", "--noprofile"][..],
@@ -620,20 +652,24 @@ fn fish_completes_options_and_values() {
     }
 }
 
+/// What zsh shows from TAB to the line that it has become, which the program's stand-in tells between < and >.
+fn tab_in_zsh(program: &str, typed: &str) -> Option<String> {
+    let script = format!(
+        "zmodload zsh/zpty; zpty z zsh -f -i\n\
+         zpty -w z 'PROMPT=; unsetopt beep; autoload -Uz compinit && compinit -u -D; source FILE'\n\
+         zpty -w z '{program}() {{ print -r -- \"<$*>\" }}; print rea\"\"dy'\n\
+         zpty -r -m z said '*ready*'\n\
+         zpty -w z $'{program} {typed}\\t'\n\
+         zpty -r -m z said '*<*>*'; print -r -- $said"
+    );
+    complete("zsh", program, &script)
+}
+
 #[test]
 fn zsh_completes_options_and_values() {
     for (program, before, typed, offered) in TYPED {
-        let words = format!("{program} {before} {typed}");
-        // A terminal of its own, TAB and return; what the line has become is then told by the program's stand-in.
-        let script = format!(
-            "zmodload zsh/zpty; zpty z zsh -f -i\n\
-             zpty -w z 'PROMPT=; unsetopt beep; autoload -Uz compinit && compinit -u -D; source FILE'\n\
-             zpty -w z '{program}() {{ print -r -- \"<$*>\" }}; print rea\"\"dy'\n\
-             zpty -r -m z said '*ready*'\n\
-             zpty -w z $'{words}\\t'\n\
-             zpty -r -m z said '*<*>*'; print -r -- $said"
-        );
-        let Some(said) = complete("zsh", program, &script) else {
+        let words = format!("{before} {typed}");
+        let Some(said) = tab_in_zsh(program, &words) else {
             return;
         };
         let line = said
@@ -648,22 +684,11 @@ fn zsh_completes_options_and_values() {
 
 #[test]
 fn zsh_takes_no_value_name_for_a_command() {
-    // After the message comes what zsh shall do; ADDR:PORT would make that `PORT`.
-    for program in [wallclock, wallclockd] {
-        for line in generated(program(), "zsh").lines() {
-            let Some((_, action)) = line.rsplit_once(':') else {
-                continue;
-            };
-            assert!(!action.starts_with("PORT"), "{line}");
-        }
-    }
-    let script = "zmodload zsh/zpty; zpty z zsh -f -i\n\
-         zpty -w z 'PROMPT=; unsetopt beep; autoload -Uz compinit && compinit -u -D; source FILE'\n\
-         zpty -w z 'wallclockd() { print -r -- \"<$*>\" }; print rea\"\"dy'\n\
-         zpty -r -m z said '*ready*'\n\
-         zpty -w z $'wallclockd --listen \\t'\n\
-         zpty -r -m z said '*<*>*'; print -r -- $said";
-    if let Some(said) = complete("zsh", "wallclockd", script) {
+    // What follows the message is run; behind the first colon of ADDR:PORT that would be PORT.
+    for (program, typed) in [("wallclockd", "--listen "), ("wallclock", "--server ")] {
+        let Some(said) = tab_in_zsh(program, typed) else {
+            return;
+        };
         assert!(!said.contains("not found"), "{said}");
     }
 }

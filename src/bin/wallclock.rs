@@ -145,7 +145,10 @@ Examples:
   wallclock +%s
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
-  wallclock -s clock.example --warn 0.1 --critical 1";
+  wallclock -s clock.example --warn 0.1 --critical 1
+
+The language of formats is in wallclock(1), the protocol in wallclockd(8); without them installed,
+  wallclock --generate man | man -l -";
 
 /// Why there is no time to be printed; the exit status tells which.
 #[derive(Debug, thiserror::Error)]

@@ -91,7 +91,10 @@ Exit status:
 
 Ask it:
   wallclock '%Y-%m-%d %H:%M:%S'
-  echo '%T' | nc -u -w1 127.0.0.1 9527";
+  echo '%T' | nc -u -w1 127.0.0.1 9527
+
+The protocol and the language of formats are in wallclockd(8); without it installed,
+  wallclockd --generate man | man -l -";
 
 /// Why the daemon does not start; each variant is a step.
 #[derive(Debug, thiserror::Error)]
