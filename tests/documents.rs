@@ -317,13 +317,13 @@ fn the_page_has_the_keys_of_the_json_object() {
     let mut real = keys(&object);
     real.append(&mut keys(&object["servers"][0]));
     let lines = section(&pages()[0].2, "OUTPUT").join("\n");
-    let items = lines
-        .split(".RS\n")
-        .nth(1)
-        .and_then(|list| list.split(".RE\n").next());
+    let (_, items) = lines.split_once(".RS\n").expect("a list of keys");
+    let (items, _) = items
+        .split_once(".TP\n.BR \\-\\-warn")
+        .expect("what follows it");
     let mut told = BTreeSet::new();
     let mut after_item = false;
-    for line in items.expect("a list of keys").0.lines() {
+    for line in items.lines() {
         if after_item {
             let names = line.split_once(' ').expect("a macro").1;
             told.extend(names.split(" \", \" ").map(str::to_owned));
