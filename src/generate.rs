@@ -151,16 +151,24 @@ fn literal(program: &str, roff: &mut String) {
     }
 }
 
-/// The options as clap_mangen has them, but for two habits: paragraphs within an option are empty lines, which man(7)
-/// leaves undefined, and values stand between angle brackets, where italics say as much.
+/// The options as clap_mangen has them, but for three habits: paragraphs within an option are empty lines, which man(7)
+/// leaves undefined; values stand between angle brackets, where italics say as much; and what is not ASCII stands as it
+/// is, which only man(1) has converted, and not every groff(1).
 fn options(man: &clap_mangen::Man) -> io::Result<String> {
     let mut roff = Vec::new();
     man.render_options_section(&mut roff)?;
     let mut options = String::new();
     for line in text(roff).lines() {
-        match line {
-            "" => options.push_str(".sp"),
-            _ => options.push_str(&line.replace("\\fI<", "\\fI").replace(">\\fR", "\\fR")),
+        let line = match line {
+            "" => ".sp",
+            _ => &line.replace("\\fI<", "\\fI").replace(">\\fR", "\\fR"),
+        };
+        for character in line.chars() {
+            if character.is_ascii() {
+                options.push(character);
+            } else {
+                options.push_str(&format!("\\[u{:04X}]", u32::from(character)));
+            }
         }
         options.push('\n');
     }

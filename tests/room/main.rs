@@ -175,6 +175,9 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
             "{file}"
         );
     }
+    // cargo-deb would write one of its own, with our name alone.
+    let copyright = machine.sh("cat /usr/share/doc/wallclock/copyright");
+    assert!(copyright.contains("\nFiles: chrono-"), "{copyright}");
 }
 
 #[test]
