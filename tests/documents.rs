@@ -438,29 +438,36 @@ impl Stage {
     }
 }
 
-/// A text whose numbers and words are all alike: the time goes on.
+/// A text in which all numbers are alike, and all days, months and small units: the time goes on.
 fn shape(text: &str) -> String {
     let mut shape = String::new();
-    for character in text.chars() {
-        let last = shape.chars().next_back();
-        match character {
-            '0'..='9' if last == Some('9') => {}
-            '0'..='9' => {
-                if matches!(last, Some('+' | '-')) {
-                    shape.pop();
-                    shape.push('±');
-                }
-                shape.push('9');
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = |is: fn(char) -> bool| rest.find(|c| !is(c)).unwrap_or(rest.len());
+        let length = if first.is_ascii_digit() {
+            if shape.ends_with(['+', '-']) {
+                shape.pop();
+                shape.push('±');
             }
-            '.' if last == Some('9') => {}
-            letter if letter.is_alphabetic() => {
-                if last != Some('a') {
-                    shape.push('a');
-                }
-            }
-            ' ' if last == Some(' ') => {}
-            other => shape.push(other),
-        }
+            shape.push('9');
+            end(|c| c.is_ascii_digit() || c == '.')
+        } else if first.is_alphabetic() {
+            let length = end(char::is_alphabetic);
+            shape.push_str(match &rest[..length] {
+                day if day.ends_with("day") => "day",
+                month if month.parse::<chrono::Month>().is_ok() => "month",
+                "ns" | "us" | "ms" => "us",
+                word => word,
+            });
+            length
+        } else if first == ' ' {
+            shape.push(' ');
+            end(|c| c == ' ')
+        } else {
+            shape.push(first);
+            first.len_utf8()
+        };
+        rest = &rest[length..];
     }
     shape
 }
