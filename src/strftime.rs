@@ -20,6 +20,7 @@
 //! # Ok::<(), FormatError>(())
 //! ```
 
+pub(crate) mod face;
 mod render;
 
 use std::fmt::{self, Write as _};
@@ -111,7 +112,7 @@ impl<'a> Format<'a> {
             sub_second: false,
         };
         walk(bytes, |piece| {
-            if let Piece::Conversion(kind, _) = piece {
+            if let Piece::Plain(kind, _) | Piece::Conversion(kind, _) = piece {
                 format.conversions += 1;
                 format.percents += usize::from(kind == Kind::Percent);
                 format.sub_second |= kind.is_sub_second();
@@ -188,6 +189,13 @@ pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendere
         if written.is_ok() {
             written = match piece {
                 Piece::Literal(bytes) => text.push(bytes),
+                Piece::Plain(kind, byte) => match moment.face().text(byte) {
+                    Some((bytes, length)) => text.push_front(bytes, length),
+                    None => {
+                        sub_second |= kind.is_sub_second();
+                        text.convert(kind, &Shape::PLAIN, moment)
+                    }
+                },
                 Piece::Conversion(kind, shape) => {
                     sub_second |= kind.is_sub_second();
                     text.convert(kind, shape, moment)
@@ -206,6 +214,8 @@ pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendere
 enum Piece<'a> {
     /// Bytes that stand for themselves; never empty.
     Literal(&'a [u8]),
+    /// A conversion of one byte.
+    Plain(Kind, u8),
     Conversion(Kind, &'a Shape),
 }
 
@@ -226,9 +236,11 @@ fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError
         if at < start {
             take(Piece::Literal(&bytes[at..start]));
         }
-        if let Some(kind) = bare_kind(bytes, start) {
+        if let Some(&byte) = bytes.get(start + 1)
+            && let Some(kind) = KINDS[usize::from(byte)]
+        {
             at = start + 2;
-            take(Piece::Conversion(kind, &Shape::PLAIN));
+            take(Piece::Plain(kind, byte));
         } else {
             let (conversion, end) = Conversion::read(bytes, start)?;
             at = end;
@@ -459,13 +471,6 @@ static KINDS: [Option<Kind>; 256] = {
     }
     kinds
 };
-
-/// The conversion at `start`, where it is without flags, width and modifier: two bytes long.
-fn bare_kind(bytes: &[u8], start: usize) -> Option<Kind> {
-    bytes
-        .get(start + 1)
-        .and_then(|&letter| KINDS[usize::from(letter)])
-}
 
 /// The character that starts at a byte of UTF-8.
 fn character_at(bytes: &[u8], at: usize) -> char {

@@ -62,6 +62,18 @@ impl<'b> Text<'b> {
         Ok(())
     }
 
+    /// The first `length` bytes of an array; all of it is copied where there is room, which costs less.
+    pub(super) fn push_front<const N: usize>(&mut self, bytes: &[u8; N], length: usize) -> Written {
+        match self.room[self.length..].first_chunk_mut() {
+            Some(room) => {
+                *room = *bytes;
+                self.length += length;
+                Ok(())
+            }
+            None => self.push(&bytes[..length]),
+        }
+    }
+
     fn fill(&mut self, byte: u8, count: usize) -> Written {
         if count == 0 {
             return Ok(());
@@ -86,12 +98,12 @@ impl<'b> Text<'b> {
             }
             Kind::Nanoseconds => self.nanoseconds(moment.nanosecond(), shape),
             Kind::Fraction(digits) => {
-                self.push(&nine_digits(moment.nanosecond())[..usize::from(digits)])
+                self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
             }
             Kind::DottedFraction(0) => self.shortest_fraction(moment.nanosecond()),
             Kind::DottedFraction(digits) => {
                 self.push(b".")?;
-                self.push(&nine_digits(moment.nanosecond())[..usize::from(digits)])
+                self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
             }
             Kind::Rfc3339 => {
                 self.letters(b"YmdHMS", b"--T::", moment)?;
@@ -393,14 +405,8 @@ impl<'b> Text<'b> {
     fn nanoseconds(&mut self, nanosecond: u32, shape: &Shape) -> Written {
         let width = if shape.width == 0 { 9 } else { shape.width };
         let all = nine_digits(nanosecond);
-        if width <= all.len()
-            && matches!(shape.pad, Pad::Own | Pad::Zero)
-            && let Some(room) = self.room[self.length..].first_chunk_mut()
-        {
-            // All nine, of a length the compiler knows; what is too much is written over.
-            *room = all;
-            self.length += width;
-            return Ok(());
+        if width <= all.len() && matches!(shape.pad, Pad::Own | Pad::Zero) {
+            return self.push_front(&all, width);
         }
         let mut digits = &all[..width.min(9)];
         if shape.pad == Pad::Space || shape.pad == Pad::Without && shape.width > 0 {
@@ -427,7 +433,7 @@ impl<'b> Text<'b> {
             _ => 9,
         };
         self.push(b".")?;
-        self.push(&nine_digits(nanosecond)[..digits])
+        self.push_front(&nine_digits(nanosecond), digits)
     }
 }
 
