@@ -30,16 +30,19 @@ pub struct Second {
     doubtful: bool,
 }
 
+/// The longest abbreviation, in bytes.
+pub(crate) const ABBREVIATION: usize = 15;
+
 /// The zone's abbreviation, `%Z`. TZif and POSIX hold 3 to 6 letters; a longer one is cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Abbreviation {
-    bytes: [u8; 15],
+    bytes: [u8; ABBREVIATION],
     length: u8,
 }
 
 impl Abbreviation {
     fn of(text: &str) -> Abbreviation {
-        let mut bytes = [0; 15];
+        let mut bytes = [0; ABBREVIATION];
         let mut length = 0;
         for character in text.chars() {
             // The one rule that rule L needs of a zone: its name is no conversion.
@@ -133,6 +136,12 @@ impl Moment {
     /// The zone's abbreviation, for `%Z`.
     pub fn abbreviation(&self) -> &str {
         self.second.abbreviation.as_str()
+    }
+
+    /// The abbreviation in the front of an array, and how long it is.
+    pub(crate) fn abbreviation_bytes(&self) -> ([u8; ABBREVIATION], usize) {
+        let Abbreviation { bytes, length } = self.second.abbreviation;
+        (bytes, usize::from(length))
     }
 
     /// The second this moment lies in: two moments of one second have the same text, sub-second parts aside.

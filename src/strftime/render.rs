@@ -153,7 +153,7 @@ impl<'b> Text<'b> {
             b'y' => self.number(local.year().rem_euclid(100), 2, shape),
             b'Y' => self.number(local.year(), 1, shape),
             b'z' => self.posix_offset(moment.offset(), shape),
-            b'Z' => self.abbreviation(moment.abbreviation(), shape),
+            b'Z' => self.abbreviation(moment, shape),
             b'D' | b'x' => self.composite(b"mdy", b"//", shape, moment),
             b'F' => self.composite(b"Ymd", b"--", shape, moment),
             b'R' => self.composite(b"HM", b":", shape, moment),
@@ -231,15 +231,18 @@ impl<'b> Text<'b> {
     }
 
     /// The zone's abbreviation: `#` makes it lower case, and beats `^`.
-    fn abbreviation(&mut self, abbreviation: &str, shape: &Shape) -> Written {
-        let start = self.length;
-        self.padded(abbreviation.as_bytes(), shape)?;
+    fn abbreviation(&mut self, moment: &Moment, shape: &Shape) -> Written {
+        let (mut bytes, length) = moment.abbreviation_bytes();
         if shape.swap {
-            self.room[start..self.length].make_ascii_lowercase();
+            bytes.make_ascii_lowercase();
         } else if shape.upper {
-            self.room[start..self.length].make_ascii_uppercase();
+            bytes.make_ascii_uppercase();
         }
-        Ok(())
+        if shape.width == 0 {
+            self.push_front(&bytes, length)
+        } else {
+            self.padded(&bytes[..length], shape)
+        }
     }
 
     /// The week of the year by the day that weeks begin with, `since_first` days ago: days before its first are in week 0.
