@@ -20,14 +20,15 @@
 //! # Ok::<(), FormatError>(())
 //! ```
 
-pub(crate) mod face;
+mod face;
 mod render;
 
 use std::fmt::{self, Write as _};
 
 use crate::clock::Moment;
 
-use render::Text;
+pub use face::Face;
+use render::{Text, Written};
 
 /// A format that holds only conversions we know: UTF-8 without NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,20 +106,19 @@ impl<'a> Format<'a> {
     ///
     /// The first thing wrong: not UTF-8, then a NUL, then the leftmost conversion that is unknown or cut off.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut format = Format {
+        let mut count = Counting::default();
+        walk(bytes, &mut count)?;
+        let Counting {
+            conversions,
+            percents,
+            sub_second,
+        } = count;
+        Ok(Format {
             bytes,
-            conversions: 0,
-            percents: 0,
-            sub_second: false,
-        };
-        walk(bytes, |piece| {
-            if let Piece::Plain(kind, _) | Piece::Conversion(kind, _) = piece {
-                format.conversions += 1;
-                format.percents += usize::from(kind == Kind::Percent);
-                format.sub_second |= kind.is_sub_second();
-            }
-        })?;
-        Ok(format)
+            conversions,
+            percents,
+            sub_second,
+        })
     }
 
     /// The format as it was given.
@@ -182,45 +182,27 @@ pub enum RenderError {
 ///
 /// Those of both; bytes that are no format are told of even where the text would not have fitted.
 pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendered, RenderError> {
-    let mut text = Text::new(room);
-    let mut written = Ok(());
-    let mut sub_second = false;
-    walk(format, |piece| {
-        if written.is_ok() {
-            written = match piece {
-                Piece::Literal(bytes) => text.push(bytes),
-                Piece::Plain(kind, byte) => match moment.face().text(byte) {
-                    Some((bytes, length)) => text.push_front(bytes, length),
-                    None => {
-                        sub_second |= kind.is_sub_second();
-                        text.convert(kind, &Shape::PLAIN, moment)
-                    }
-                },
-                Piece::Conversion(kind, shape) => {
-                    sub_second |= kind.is_sub_second();
-                    text.convert(kind, shape, moment)
-                }
-            };
-        }
-    })?;
-    written?;
-    Ok(Rendered {
-        length: text.length(),
-        sub_second,
-    })
+    let mut writing = Writing::new(room, moment);
+    walk(format, &mut writing)?;
+    writing.end()
 }
 
-/// What a format is made of.
-enum Piece<'a> {
-    /// Bytes that stand for themselves; never empty.
-    Literal(&'a [u8]),
-    /// A conversion of one byte.
-    Plain(Kind, u8),
-    Conversion(Kind, &'a Shape),
+/// Takes the pieces of a format as they are read.
+trait Sink {
+    /// Bytes that stand for themselves; never none.
+    fn literal(&mut self, bytes: &[u8]);
+
+    /// A conversion: its bytes, and what they say.
+    fn conversion(&mut self, bytes: &[u8], kind: Kind, shape: &Shape);
+
+    /// Whether the conversion that these bytes start with need not be read, and was taken; says how long it is.
+    fn known(&mut self, _bytes: &[u8]) -> Option<usize> {
+        None
+    }
 }
 
-/// The one reader of formats: hands every piece on, in order.
-fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError> {
+/// The one reader of formats.
+fn walk(bytes: &[u8], sink: &mut impl Sink) -> Result<(), FormatError> {
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(FormatError::NotUtf8 {
             at: error.valid_up_to(),
@@ -234,23 +216,84 @@ fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError
     let mut at = 0;
     while let Some(start) = find_percent(bytes, at) {
         if at < start {
-            take(Piece::Literal(&bytes[at..start]));
+            sink.literal(&bytes[at..start]);
         }
-        if let Some(&byte) = bytes.get(start + 1)
-            && let Some(kind) = KINDS[usize::from(byte)]
-        {
-            at = start + 2;
-            take(Piece::Plain(kind, byte));
-        } else {
-            let (conversion, end) = Conversion::read(bytes, start)?;
-            at = end;
-            take(Piece::Conversion(conversion.kind, &conversion.shape));
+        if let Some(length) = sink.known(&bytes[start..]) {
+            at = start + length;
+            continue;
         }
+        let (conversion, end) = Conversion::read(bytes, start)?;
+        sink.conversion(&bytes[start..end], conversion.kind, &conversion.shape);
+        at = end;
     }
     if at < bytes.len() {
-        take(Piece::Literal(&bytes[at..]));
+        sink.literal(&bytes[at..]);
     }
     Ok(())
+}
+
+/// Counts what a format holds.
+#[derive(Default)]
+struct Counting {
+    conversions: usize,
+    percents: usize,
+    sub_second: bool,
+}
+
+impl Sink for Counting {
+    fn literal(&mut self, _bytes: &[u8]) {}
+
+    fn conversion(&mut self, _bytes: &[u8], kind: Kind, _shape: &Shape) {
+        self.conversions += 1;
+        self.percents += usize::from(kind == Kind::Percent);
+        self.sub_second |= kind.is_sub_second();
+    }
+}
+
+/// Writes the text of a moment.
+struct Writing<'m, 'b> {
+    text: Text<'b>,
+    moment: &'m Moment,
+    written: Written,
+    sub_second: bool,
+}
+
+impl<'m, 'b> Writing<'m, 'b> {
+    fn new(room: &'b mut [u8], moment: &'m Moment) -> Writing<'m, 'b> {
+        Writing {
+            text: Text::new(room),
+            moment,
+            written: Ok(()),
+            sub_second: false,
+        }
+    }
+
+    /// Goes on, unless the room is full already: what follows is only read then.
+    fn write(&mut self, write: impl FnOnce(&mut Text<'b>) -> Written) {
+        if self.written.is_ok() {
+            self.written = write(&mut self.text);
+        }
+    }
+
+    fn end(self) -> Result<Rendered, RenderError> {
+        self.written?;
+        Ok(Rendered {
+            length: self.text.length(),
+            sub_second: self.sub_second,
+        })
+    }
+}
+
+impl Sink for Writing<'_, '_> {
+    fn literal(&mut self, bytes: &[u8]) {
+        self.write(|text| text.push(bytes));
+    }
+
+    fn conversion(&mut self, _bytes: &[u8], kind: Kind, shape: &Shape) {
+        self.sub_second |= kind.is_sub_second();
+        let moment = self.moment;
+        self.write(|text| text.convert(kind, shape, moment));
+    }
 }
 
 fn find_percent(bytes: &[u8], from: usize) -> Option<usize> {
@@ -363,6 +406,18 @@ impl Conversion {
     /// Reads the conversion whose `%` is at `start`; also says where it ends. `bytes` are UTF-8.
     #[inline(always)]
     fn read(bytes: &[u8], start: usize) -> Result<(Conversion, usize), FormatError> {
+        // Nearly every conversion is a letter without flags.
+        if let Some(&letter) = bytes.get(start + 1)
+            && let Some(kind) = KINDS[usize::from(letter)]
+        {
+            return Ok((
+                Conversion {
+                    shape: Shape::PLAIN,
+                    kind,
+                },
+                start + 2,
+            ));
+        }
         let mut at = start + 1;
         let mut flags = 0;
         let peek = |at: usize| {
