@@ -448,35 +448,57 @@ impl Conversion {
             swap: flags & SWAP != 0,
             width,
         };
-        match KINDS[usize::from(peek(at)?)] {
-            Some(kind) if !kind.is_chronos() => Ok((Conversion { shape, kind }, at + 1)),
+        let (modifier, refused) = match peek(at)? {
+            b'E' => (Some(b'E'), NOT_AFTER_E),
+            b'O' => (Some(b'O'), NOT_AFTER_O),
+            _ => (None, 0),
+        };
+        at += usize::from(modifier.is_some());
+        let letter = peek(at)?;
+        match KINDS[usize::from(letter)] {
+            Some(kind) if !kind.is_chronos() && refused >> (letter & 127) & 1 == 0 => {
+                Ok((Conversion { shape, kind }, at + 1))
+            }
             _ => {
-                let (kind, end) = Conversion::read_rest(bytes, start, at, at > start + 1, width)?;
+                let extension = Extension {
+                    start,
+                    at,
+                    shaped: at > start + 1,
+                    modifier,
+                    width,
+                };
+                let (kind, end) = extension.read(bytes)?;
                 Ok((Conversion { shape, kind }, end))
             }
         }
     }
+}
 
-    /// Reads what follows flags and width and is no plain letter: a modifier, or an extension. The rest starts at `at`.
-    fn read_rest(
-        bytes: &[u8],
-        start: usize,
-        mut at: usize,
-        shaped: bool,
-        width: usize,
-    ) -> Result<(Kind, usize), FormatError> {
+/// What is no letter of glibc's, as far as it was read: what stands between `start` and `at`.
+struct Extension {
+    start: usize,
+    at: usize,
+    /// Whether anything stands between them.
+    shaped: bool,
+    modifier: Option<u8>,
+    width: usize,
+}
+
+impl Extension {
+    /// Reads the rest of what GNU date and chrono define with more than a letter; says where it ends.
+    fn read(self, bytes: &[u8]) -> Result<(Kind, usize), FormatError> {
+        let Extension {
+            start,
+            at,
+            shaped,
+            modifier,
+            width,
+        } = self;
         let peek = |at: usize| {
             bytes
                 .get(at)
                 .copied()
                 .ok_or(FormatError::CutOff { at: start })
-        };
-        let modifier = match peek(at)? {
-            letter @ (b'E' | b'O') => {
-                at += 1;
-                Some(letter)
-            }
-            _ => None,
         };
         let (kind, length) = match peek(at)? {
             b':' => {
@@ -489,7 +511,7 @@ impl Conversion {
                 (kind, colons + 1)
             }
             // chrono knows no flags, no modifiers, and no widths but those of %3f, %6f and %9f.
-            b'.' if !shaped && modifier.is_none() => match peek(at + 1)? {
+            b'.' if !shaped => match peek(at + 1)? {
                 b'f' => (Some(Kind::DottedFraction(0)), 2),
                 digit @ (b'3' | b'6' | b'9') if peek(at + 2)? == b'f' => {
                     (Some(Kind::DottedFraction(digit - b'0')), 3)
@@ -499,10 +521,7 @@ impl Conversion {
             b'f' if modifier.is_none() && at == start + 2 && matches!(width, 3 | 6 | 9) => {
                 (Some(Kind::Fraction(width as u8)), 1)
             }
-            letter => (
-                Kind::of(letter, modifier).filter(|kind| !kind.is_chronos()),
-                1,
-            ),
+            _ => (None, 1),
         };
         match kind {
             Some(kind) => Ok((kind, at + length)),
@@ -515,22 +534,6 @@ impl Conversion {
 }
 
 impl Kind {
-    /// The conversions of one byte, as far as they need no look at their flags and width.
-    fn of(letter: u8, modifier: Option<u8>) -> Option<Kind> {
-        let refused = match modifier {
-            None => 0,
-            Some(b'E') => NOT_AFTER_E,
-            Some(_) => NOT_AFTER_O,
-        };
-        // Beyond ASCII there is no conversion.
-        let refused = letter < 128 && refused >> letter & 1 == 1;
-        if refused {
-            None
-        } else {
-            KINDS[usize::from(letter)]
-        }
-    }
-
     /// Whether only chrono defines it, and so only as it stands, without flags, modifier or width.
     fn is_chronos(self) -> bool {
         matches!(

@@ -1,10 +1,10 @@
-//! The face of the clock: what each short conversion reads in the current second.
+//! The face of the clock: what each short conversion reads now.
 
 use super::{Kind, RenderError, Rendered, Shape, Sink, Writing, walk};
 use crate::clock::{Moment, Second};
 
 /// The longest text that is kept, in bytes. One size for all: a copy of a length known to the compiler costs less.
-const TEXT: usize = 19;
+const TEXT: usize = 15;
 
 /// What may stand between `%` and the letter of a conversion of three bytes.
 const MIDDLES: &[u8] = b"_-0^#123456789EO:";
@@ -23,22 +23,24 @@ static ROWS: [Option<u8>; 256] = {
     rows
 };
 
-/// The texts of conversions of two and three bytes, kept for the second they were rendered in.
+/// The texts of conversions of two and three bytes, kept for the second they were rendered in; those of fractions, for their moment.
 ///
-/// A question may hold hundreds of them, and no two questions need be alike: rendered each time, they would make the dearest question cost
-/// half as much again. A text gets in when its conversion was read and rendered once; what changes within a second never does.
+/// A question may hold hundreds of them, and no two questions need be alike: rendered each time, they would make the
+/// dearest question cost half as much again. A text gets in when its conversion was read and rendered once.
 #[derive(Debug)]
 pub struct Face {
-    second: Option<Second>,
-    /// Counts the seconds, so that a new one forgets all texts at no cost.
-    generation: u32,
+    now: Option<(Second, u32)>,
+    /// Counts the moments, so that a new one forgets all texts at no cost.
+    moment: u64,
+    /// The first moment of the second.
+    second: u64,
     texts: Box<[Kept]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     /// When it was rendered; 0 is never.
-    generation: u32,
+    moment: u64,
     length: u8,
     text: [u8; TEXT],
 }
@@ -53,13 +55,14 @@ impl Face {
     /// A clock that nobody has looked at; its memory (27 KiB) is all that it will ever have.
     pub fn new() -> Face {
         let never = Kept {
-            generation: 0,
+            moment: 0,
             length: 0,
             text: [0; TEXT],
         };
         Face {
-            second: None,
-            generation: 0,
+            now: None,
+            moment: 0,
+            second: 1,
             texts: vec![never; (1 + MIDDLES.len()) * LETTERS].into_boxed_slice(),
         }
     }
@@ -75,9 +78,16 @@ impl Face {
         moment: &Moment,
         room: &mut [u8],
     ) -> Result<Rendered, RenderError> {
-        if self.second.as_ref() != Some(moment.second()) {
-            self.second = Some(*moment.second());
-            self.generation += 1;
+        let now = Some((*moment.second(), moment.nanosecond()));
+        if self.now != now {
+            self.moment += 1;
+            if self
+                .now
+                .is_none_or(|(second, _)| second != *moment.second())
+            {
+                self.second = self.moment;
+            }
+            self.now = now;
         }
         let mut sink = Looking {
             face: self,
@@ -93,7 +103,12 @@ impl Face {
 
     fn kept(&self, row: u8, letter: u8) -> Option<&Kept> {
         let kept = &self.texts[Face::place(row, letter)?];
-        (kept.generation == self.generation).then_some(kept)
+        let since = if is_fraction(letter) {
+            self.moment
+        } else {
+            self.second
+        };
+        (kept.moment >= since).then_some(kept)
     }
 
     /// Keeps the text of a conversion, where it is short on both sides.
@@ -109,11 +124,16 @@ impl Face {
             && text.len() <= TEXT
         {
             let kept = &mut self.texts[place];
-            kept.generation = self.generation;
+            kept.moment = self.moment;
             kept.length = text.len() as u8;
             kept.text[..text.len()].copy_from_slice(text);
         }
     }
+}
+
+/// Whether a text with this letter changes within a second, whatever stands before it.
+fn is_fraction(letter: u8) -> bool {
+    matches!(letter, b'N' | b'f')
 }
 
 /// Writes what it knows and remembers what it did not.
@@ -131,13 +151,18 @@ impl Sink for Looking<'_, '_, '_> {
         let &[_, first, ref rest @ ..] = bytes else {
             return None;
         };
-        let (kept, length) = match self.face.kept(0, first) {
-            Some(kept) => (kept, 2),
-            None => (
-                self.face.kept(ROWS[usize::from(first)]?, *rest.first()?)?,
-                3,
-            ),
+        let (kept, letter, length) = match self.face.kept(0, first) {
+            Some(kept) => (kept, first, 2),
+            None => {
+                let letter = *rest.first()?;
+                (
+                    self.face.kept(ROWS[usize::from(first)]?, letter)?,
+                    letter,
+                    3,
+                )
+            }
         };
+        self.writing.sub_second |= is_fraction(letter);
         self.writing
             .write(|text| text.push_front(&kept.text, usize::from(kept.length)));
         Some(length)
@@ -146,7 +171,7 @@ impl Sink for Looking<'_, '_, '_> {
     fn conversion(&mut self, bytes: &[u8], kind: Kind, shape: &Shape) {
         let start = self.writing.text.length();
         self.writing.conversion(bytes, kind, shape);
-        if self.writing.written.is_ok() && !kind.is_sub_second() {
+        if self.writing.written.is_ok() {
             self.face.keep(bytes, self.writing.text.since(start));
         }
     }
