@@ -39,7 +39,7 @@ impl Default for Memo {
 }
 
 impl Memo {
-    /// An empty memo; its memory (about 100 KiB) is all that it will ever have.
+    /// An empty memo; its memory (about 120 KiB) is all that it will ever have.
     pub fn new() -> Memo {
         let empty = Slot {
             second: None,

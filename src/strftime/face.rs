@@ -4,7 +4,7 @@ use super::{Kind, RenderError, Rendered, Shape, Sink, Writing, walk};
 use crate::clock::{Moment, Second};
 
 /// The longest text that is kept, in bytes. One size for all: a copy of a length known to the compiler costs less.
-const TEXT: usize = 15;
+const TEXT: usize = 31;
 
 /// What may stand between `%` and the letter of a conversion of three bytes.
 const MIDDLES: &[u8] = b"_-0^#123456789EO:";
@@ -52,7 +52,7 @@ impl Default for Face {
 }
 
 impl Face {
-    /// A clock that nobody has looked at; its memory (27 KiB) is all that it will ever have.
+    /// A clock that nobody has looked at; its memory (45 KiB) is all that it will ever have.
     pub fn new() -> Face {
         let never = Kept {
             moment: 0,
