@@ -50,6 +50,15 @@ pub struct Batch {
     received: usize,
 }
 
+/// What [`Batch::receive`] does where nothing is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It comes back at once, with `EAGAIN`.
+    Never,
+    /// It sleeps until there is a datagram, or a signal of [`end_wait_at`].
+    ForOne,
+}
+
 /// What became of a batch's answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -92,12 +101,17 @@ impl Batch {
         }
     }
 
-    /// Takes what is queued, up to [`BATCH`] datagrams, without waiting; says how many.
+    /// Takes what is queued, up to [`BATCH`] datagrams; says how many. Where nothing is, `wait` says what then.
     ///
     /// # Errors
     ///
-    /// Those of recvmmsg(2), `EAGAIN` where nothing is queued among them. An interrupted call is made again.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Those of recvmmsg(2), `EAGAIN` where nothing is queued and nothing is waited for among them. An interrupted call is
+    /// made again.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<usize> {
+        let flags = match wait {
+            Wait::Never => libc::MSG_DONTWAIT,
+            Wait::ForOne => libc::MSG_WAITFORONE,
+        };
         for index in 0..self.received {
             self.incoming_vectors[index] = libc::iovec {
                 iov_base: self.questions[index * QUESTION_ROOM..].as_mut_ptr().cast(),
@@ -122,7 +136,7 @@ impl Batch {
                     socket.as_raw_fd(),
                     self.incoming.as_mut_ptr(),
                     BATCH as libc::c_uint,
-                    libc::MSG_DONTWAIT as _,
+                    flags as _,
                     ptr::null_mut(),
                 )
             }
@@ -376,6 +390,27 @@ pub fn wait(descriptors: &mut [Ready], patience: Option<Duration>) -> io::Result
     } else {
         Ok(())
     }
+}
+
+/// Makes a signal end a [`Wait::ForOne`] on this socket, the one under way or else the next, with `EAGAIN`: its handler sets O_NONBLOCK.
+///
+/// A receive that has not begun sees the flag; one that sleeps is interrupted, and sees it when it is made again, by the
+/// kernel (signal-hook's handlers are SA_RESTART) or by us. So no signal falls between a look at what it brought and the sleep, and
+/// there is no further descriptor to be waited for.
+///
+/// # Errors
+///
+/// Those of dup(2) and sigaction(2).
+pub fn end_wait_at(signal: libc::c_int, socket: BorrowedFd<'_>) -> io::Result<()> {
+    // Its own descriptor, so that the handler's never closes; the flag belongs to the socket behind both.
+    let socket = socket.try_clone_to_owned()?;
+    let handler = move || {
+        // SAFETY: fcntl with F_SETFL touches no memory of ours.
+        unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    };
+    // SAFETY: fcntl is async-signal-safe (signal-safety(7)), and errno is saved and restored around handlers by signal-hook.
+    unsafe { signal_hook::low_level::register(signal, handler)? };
+    Ok(())
 }
 
 /// Has the kernel tell of each datagram which address it was sent to (ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_RECVPKTINFO`).

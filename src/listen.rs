@@ -173,17 +173,21 @@ impl Listener {
         let address = socket
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
-        batch::tell_destinations(socket.as_fd(), address.is_ipv6()).map_err(|source| {
-            ListenError::Option {
-                option: if address.is_ipv6() {
-                    "IPV6_RECVPKTINFO"
-                } else {
-                    "IP_PKTINFO"
-                },
-                address,
-                source,
-            }
-        })?;
+        // A socket on one address can be asked only there and answers from there by itself, for a twentieth less.
+        if address.ip().is_unspecified() {
+            let option = if address.is_ipv6() {
+                "IPV6_RECVPKTINFO"
+            } else {
+                "IP_PKTINFO"
+            };
+            batch::tell_destinations(socket.as_fd(), address.is_ipv6()).map_err(|source| {
+                ListenError::Option {
+                    option,
+                    address,
+                    source,
+                }
+            })?;
+        }
         let listener = Listener { socket, address };
         listener.widen(options.receive_buffer);
         Ok(listener)
@@ -228,6 +232,15 @@ impl Listener {
     /// Where it is bound, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets a receive wait for a question (again): O_NONBLOCK is taken off.
+    ///
+    /// # Errors
+    ///
+    /// Those of ioctl(2).
+    pub fn set_blocking(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(false)
     }
 
     /// Its receive queue as the kernel sees it.

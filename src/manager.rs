@@ -57,6 +57,11 @@ impl Manager {
         }
     }
 
+    /// Whether there is one, to be told things in time.
+    pub fn is_there(&self) -> bool {
+        self.watchdog.is_some() || self.status.is_some()
+    }
+
     /// Questions are answered from now on.
     pub fn ready(&mut self) {
         self.tell(&[NotifyState::Ready]);
@@ -70,7 +75,7 @@ impl Manager {
     /// To be called at each turn of the loop: tells what is due, and how long the loop may sleep (`None`: for ever).
     /// `busy` says whether there was anything to count since the last turn, `figures` makes the status line.
     pub fn turn(&mut self, busy: &mut bool, figures: impl FnOnce() -> String) -> Option<Duration> {
-        if self.watchdog.is_none() && self.status.is_none() {
+        if !self.is_there() {
             return None;
         }
         let now = Instant::now();

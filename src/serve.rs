@@ -1,11 +1,14 @@
 //! The loop: wait, take, answer, send.
 //!
 //! One thread, one straight corridor: a datagram is taken in by [`Batch`], judged by [`Memo`] (which is
-//! [`answer`](mod@crate::answer) with a memory), and its answer leaves through the same batch. The daemon sleeps in poll(2); signals
-//! reach it through a pipe there, so it needs no timer and a signal can't be missed between a look and the sleep.
+//! [`answer`](mod@crate::answer) with a memory), and its answer leaves through the same batch.
+//!
+//! With one socket and nobody to report to, the daemon sleeps in the receive itself, which a signal ends ([`end_wait_at`]); that is the
+//! least a question can cost. With several sockets, or a service manager that wants to hear from us in time, it sleeps in
+//! poll(2), where signals come through a pipe. Either way there is no timer nobody asked for, and no signal is missed between a look and the sleep.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::answer::Verdict;
-use crate::batch::{BATCH, Batch, Ready, wait};
+use crate::batch::{BATCH, Batch, Ready, Wait, end_wait_at, wait};
 use crate::clock::Clock;
 use crate::listen::Listener;
 use crate::manager::Manager;
@@ -73,14 +76,17 @@ impl fmt::Display for Counters {
 #[derive(Debug)]
 pub struct Signals {
     wake: UnixStream,
+    far_end: UnixStream,
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
+    /// By a handle alone no receive is ended.
+    real: bool,
 }
 
 /// Does by call what the signals do.
 #[derive(Debug)]
 pub struct Handle {
-    wake: UnixStream,
+    far_end: UnixStream,
     stop: Arc<AtomicBool>,
 }
 
@@ -88,8 +94,8 @@ impl Handle {
     /// As SIGTERM: answer what is queued and end.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
-        // The pipe's end being closed wakes the loop.
-        drop(self.wake);
+        // A pipe that is full already wakes the loop as well.
+        let _ = (&self.far_end).write(b"X");
     }
 }
 
@@ -100,15 +106,10 @@ impl Signals {
     ///
     /// Those of socketpair(2) and sigaction(2).
     pub fn of_process() -> io::Result<Signals> {
-        let (signals, handle) = Signals::by_handle()?;
-        for (signal, flag) in [
-            (SIGTERM, &signals.stop),
-            (SIGINT, &signals.stop),
-            (SIGUSR1, &signals.report),
-        ] {
-            // The flag first: the loop looks for it when the pipe wakes it.
+        let (mut signals, _) = Signals::by_handle()?;
+        signals.real = true;
+        for (signal, flag) in signals.meanings() {
             flag::register(signal, Arc::clone(flag))?;
-            pipe::register(signal, handle.wake.try_clone()?)?;
         }
         Ok(signals)
     }
@@ -121,25 +122,63 @@ impl Signals {
     pub fn by_handle() -> io::Result<(Signals, Handle)> {
         let (wake, far_end) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
+        far_end.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         let handle = Handle {
-            wake: far_end,
+            far_end: far_end.try_clone()?,
             stop: Arc::clone(&stop),
         };
         Ok((
             Signals {
                 wake,
+                far_end,
                 stop,
                 report: Arc::default(),
+                real: false,
             },
             handle,
         ))
+    }
+
+    /// Each signal and the flag it raises.
+    fn meanings(&self) -> [(libc::c_int, &Arc<AtomicBool>); 3] {
+        [
+            (SIGTERM, &self.stop),
+            (SIGINT, &self.stop),
+            (SIGUSR1, &self.report),
+        ]
+    }
+
+    /// The signals end a wait in poll(2). The flags were registered before, so they are up by then.
+    fn end_poll(&self) -> io::Result<()> {
+        if self.real {
+            for (signal, _) in self.meanings() {
+                pipe::register(signal, self.far_end.try_clone()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The signals end a wait in the receive.
+    fn end_receive(&self, listener: &Listener) -> io::Result<()> {
+        for (signal, _) in self.meanings() {
+            end_wait_at(signal, listener.as_fd())?;
+        }
+        listener.set_blocking()
     }
 
     fn take_wake_ups(&mut self) {
         // One byte a signal; whatever stays is taken at the next turn.
         let _ = self.wake.read(&mut [0; 64]);
     }
+}
+
+/// Where the loop sleeps.
+enum Sleep {
+    /// In the receive of the one socket.
+    InReceive,
+    /// In poll(2): on the signals' pipe, then on the sockets in their order.
+    InPoll(Vec<Ready>),
 }
 
 /// The daemon, ready to run.
@@ -179,58 +218,29 @@ impl Server {
     }
 
     /// Answers until it is told to stop, then what is queued by then; returns what it counted.
-    pub fn run(mut self) -> Counters {
+    ///
+    /// # Errors
+    ///
+    /// Only at the start, where the signals can't be set up.
+    pub fn run(mut self) -> io::Result<Counters> {
+        let mut sleep = self.sleep()?;
         for listener in &self.listeners {
             log::info!("listening on {}", listener.address());
         }
         // A clock that nobody keeps is told of at the start, not at the first question.
         self.clock.now();
         self.manager.ready();
-        let mut descriptors = vec![Ready::to_read(self.signals.wake.as_fd())];
-        descriptors.extend(
-            self.listeners
-                .iter()
-                .map(|listener| Ready::to_read(listener.as_fd())),
-        );
-        loop {
-            let patience = {
-                let Server {
-                    listeners,
-                    clock,
-                    counters,
-                    manager,
-                    busy,
-                    ..
-                } = &mut self;
-                manager.turn(busy, || figures(counters, listeners, clock))
-            };
-            let blind = match wait(&mut descriptors, patience) {
-                Ok(()) => false,
-                // The signal is in the pipe, and the next wait sees it there.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // Without poll(2) we look everywhere now and then: what does not wait may well work.
-                Err(error) => {
-                    log::debug!("poll: {error}");
-                    thread::sleep(PAUSE);
-                    true
-                }
-            };
-            if blind || descriptors[0].is_ready() {
-                self.signals.take_wake_ups();
-                if self.signals.report.swap(false, Ordering::Acquire) {
-                    log::info!(
-                        "{}",
-                        figures(&self.counters, &self.listeners, &mut self.clock)
-                    );
-                }
-                if self.signals.stop.load(Ordering::Acquire) {
-                    break;
-                }
+        while !self.signals.stop.load(Ordering::Acquire) {
+            match &mut sleep {
+                Sleep::InReceive => self.receive_turn(),
+                Sleep::InPoll(descriptors) => self.poll_turn(descriptors),
             }
-            for (index, ready) in descriptors[1..].iter().enumerate() {
-                if blind || ready.is_ready() {
-                    self.turn(index);
-                }
+            if self.signals.report.load(Ordering::Acquire) {
+                self.signals.report.store(false, Ordering::Release);
+                log::info!(
+                    "{}",
+                    figures(&self.counters, &self.listeners, &mut self.clock)
+                );
             }
         }
         self.manager.stopping();
@@ -239,32 +249,92 @@ impl Server {
             "stopped: {}",
             figures(&self.counters, &self.listeners, &mut self.clock)
         );
-        with_drops(&self.counters, &self.listeners)
+        Ok(with_drops(&self.counters, &self.listeners))
     }
 
-    /// One socket's turn.
-    fn turn(&mut self, index: usize) {
-        for _ in 0..TURN {
-            match self.one_batch(index) {
-                Ok(taken) => {
-                    self.in_vain = 0;
-                    if taken < BATCH {
-                        return;
-                    }
-                }
-                // Now and then poll(2) promises what is gone by then: a datagram with a bad checksum, say.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && self.in_vain < IN_VAIN =>
-                {
-                    self.in_vain += 1;
-                    return;
-                }
-                Err(error) => {
-                    log::debug!("{}: receive: {error}", self.listeners[index].address());
-                    thread::sleep(PAUSE);
-                    return;
-                }
+    /// Where to sleep, with the signals set up for it.
+    fn sleep(&self) -> io::Result<Sleep> {
+        if let [listener] = &self.listeners[..]
+            && self.signals.real
+            && !self.manager.is_there()
+        {
+            self.signals.end_receive(listener)?;
+            return Ok(Sleep::InReceive);
+        }
+        self.signals.end_poll()?;
+        let mut descriptors = vec![Ready::to_read(self.signals.wake.as_fd())];
+        descriptors.extend(
+            self.listeners
+                .iter()
+                .map(|listener| Ready::to_read(listener.as_fd())),
+        );
+        Ok(Sleep::InPoll(descriptors))
+    }
+
+    /// Sleeps in the receive of the one socket, and answers what it brings.
+    fn receive_turn(&mut self) {
+        if let Err(error) = self.one_batch(0, Wait::ForOne) {
+            self.trouble(0, &error);
+            // If it was a signal, the flag that ended the wait is to end no other.
+            if let Err(error) = self.listeners[0].set_blocking() {
+                self.trouble(0, &error);
             }
+        }
+    }
+
+    /// Sleeps in poll(2), and gives each socket with questions its turn.
+    fn poll_turn(&mut self, descriptors: &mut [Ready]) {
+        let patience = {
+            let Server {
+                listeners,
+                clock,
+                counters,
+                manager,
+                busy,
+                ..
+            } = self;
+            manager.turn(busy, || figures(counters, listeners, clock))
+        };
+        let blind = match wait(descriptors, patience) {
+            Ok(()) => false,
+            // The signal is in the pipe, and the next wait sees it there.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            // Without poll(2) we look everywhere now and then: what does not wait may well work.
+            Err(error) => {
+                log::debug!("poll: {error}");
+                thread::sleep(PAUSE);
+                true
+            }
+        };
+        let (signals, sockets) = descriptors.split_at(1);
+        if blind || signals[0].is_ready() {
+            self.signals.take_wake_ups();
+        }
+        for (index, ready) in sockets.iter().enumerate() {
+            if blind || ready.is_ready() {
+                self.socket_turn(index);
+            }
+        }
+    }
+
+    /// One socket's turn: full batches, but not without end.
+    fn socket_turn(&mut self, index: usize) {
+        for _ in 0..TURN {
+            match self.one_batch(index, Wait::Never) {
+                Ok(BATCH) => {}
+                Ok(_) => return,
+                Err(error) => return self.trouble(index, &error),
+            }
+        }
+    }
+
+    /// A receive that brought nothing. A lasting fault must not make the loop spin.
+    fn trouble(&mut self, index: usize, error: &io::Error) {
+        self.in_vain += 1;
+        // Now and then that is in order: a signal, or a datagram with a bad checksum that poll(2) had promised.
+        if error.kind() != io::ErrorKind::WouldBlock || self.in_vain > IN_VAIN {
+            log::debug!("{}: receive: {error}", self.listeners[index].address());
+            thread::sleep(PAUSE);
         }
     }
 
@@ -274,7 +344,7 @@ impl Server {
             let queue = self.listeners[index].queue().unwrap_or_default();
             let mut left = (queue.bytes / LEAST_DATAGRAM) as usize + BATCH;
             while left > 0 {
-                match self.one_batch(index) {
+                match self.one_batch(index, Wait::Never) {
                     Ok(taken) if taken > 0 => left = left.saturating_sub(taken),
                     _ => break,
                 }
@@ -283,7 +353,7 @@ impl Server {
     }
 
     /// Takes a batch, answers it, sends it; says how many were taken.
-    fn one_batch(&mut self, index: usize) -> io::Result<usize> {
+    fn one_batch(&mut self, index: usize, wait: Wait) -> io::Result<usize> {
         let Server {
             listeners,
             clock,
@@ -293,7 +363,7 @@ impl Server {
             ..
         } = self;
         let socket = listeners[index].as_fd();
-        let taken = batch.receive(socket)?;
+        let taken = batch.receive(socket, wait)?;
         // After every question of the batch came, before any answer goes: one look is true for all of them.
         let moment = clock.now();
         let (mut answered, mut refused, mut ignored) = (0, 0, 0);
@@ -313,6 +383,7 @@ impl Server {
         counters.ignored += ignored;
         counters.unsent += sent.unsent as u64;
         self.busy = true;
+        self.in_vain = 0;
         Ok(taken)
     }
 }

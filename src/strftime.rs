@@ -315,12 +315,23 @@ enum Kind {
 
 /// The letters that glibc refuses after `E`, then after `O`, with that of GNU date at the end; every other
 /// pair is accepted and, in the C locale, means nothing.
-const NOT_AFTER_E: &[u8] = b"aAbBdDeFgGhHIjklmMSUVwWN";
-const NOT_AFTER_O: &[u8] = b"aAcDFxXYq";
+const NOT_AFTER_E: u128 = letters(b"aAbBdDeFgGhHIjklmMSUVwWN");
+const NOT_AFTER_O: u128 = letters(b"aAcDFxXYq");
+
+/// A set of ASCII letters, a bit each.
+const fn letters(list: &[u8]) -> u128 {
+    let mut set = 0;
+    let mut index = 0;
+    while index < list.len() {
+        set |= 1 << list[index];
+        index += 1;
+    }
+    set
+}
 
 impl Conversion {
     /// Reads the conversion whose `%` is at `start`; also says where it ends. `bytes` are UTF-8.
-    #[inline]
+    #[inline(always)]
     fn read(bytes: &[u8], start: usize) -> Result<(Conversion, usize), FormatError> {
         let mut at = start + 1;
         let mut shape = Shape::PLAIN;
@@ -400,10 +411,12 @@ impl Kind {
     /// The conversions of one byte, as far as they need no look at their flags and width.
     fn of(letter: u8, modifier: Option<u8>) -> Option<Kind> {
         let refused = match modifier {
-            None => false,
-            Some(b'E') => NOT_AFTER_E.contains(&letter),
-            Some(_) => NOT_AFTER_O.contains(&letter),
+            None => 0,
+            Some(b'E') => NOT_AFTER_E,
+            Some(_) => NOT_AFTER_O,
         };
+        // Beyond ASCII there is no conversion.
+        let refused = letter < 128 && refused >> letter & 1 == 1;
         if refused {
             None
         } else {

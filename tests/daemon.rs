@@ -346,7 +346,19 @@ fn the_same_forged_datagram_keeps_two_careless_servers_talking() {
 
 #[test]
 fn an_idle_daemon_makes_no_system_call() {
-    let (process, address) = daemon();
+    thread::scope(|scope| {
+        // With one socket it sleeps in the receive, with two in poll(2).
+        for arguments in [
+            &["-l", "127.0.0.1:0"][..],
+            &["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"],
+        ] {
+            scope.spawn(|| sleeps_while_nobody_asks(arguments));
+        }
+    });
+}
+
+fn sleeps_while_nobody_asks(arguments: &[&str]) {
+    let (process, address) = start(arguments);
     ask(address, b"%s");
     let switches = || -> u64 {
         let status =
@@ -376,8 +388,13 @@ fn an_idle_daemon_makes_no_system_call() {
 
 #[test]
 fn told_to_stop_while_idle_it_ends_at_once() {
-    for signal in ["TERM", "INT"] {
-        let (mut process, _) = daemon();
+    for (signal, more) in [
+        ("TERM", &[][..]),
+        ("INT", &[]),
+        ("TERM", &["-l", "127.0.0.1:0"]),
+        ("INT", &["-l", "[::1]:0"]),
+    ] {
+        let (mut process, _) = start(&[&["-l", "127.0.0.1:0"], more].concat());
         process.signal(signal);
         let start = Instant::now();
         let status = process.wait();
@@ -419,7 +436,13 @@ fn what_is_queued_before_the_order_to_stop_is_answered() {
 
 #[test]
 fn told_to_stop_while_flooded_it_ends_at_once() {
-    let (mut process, address) = start(&["-l", "127.0.0.1:0", "--receive-buffer", "212992"]);
+    stops_while_flooded(&[]);
+    stops_while_flooded(&["-l", "127.0.0.1:0"]);
+}
+
+fn stops_while_flooded(more: &[&str]) {
+    let (mut process, address) =
+        start(&[&["-l", "127.0.0.1:0", "--receive-buffer", "212992"], more].concat());
     let over = Arc::new(AtomicBool::new(false));
     let flood = {
         let over = Arc::clone(&over);

@@ -144,7 +144,9 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
     clock.require_sync(arguments.require_sync);
     let listeners = listeners(arguments)?;
     log::info!("ask with: {}", hint(&listeners));
-    Server::new(listeners, clock, signals, Manager::of_process()).run();
+    Server::new(listeners, clock, signals, Manager::of_process())
+        .run()
+        .map_err(StartError::Signals)?;
     Ok(())
 }
 

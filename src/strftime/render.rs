@@ -32,6 +32,9 @@ const MONTHS: [&str; 12] = [
 /// Room for the longest composite, `%c`, in any year that chrono holds.
 const COMPOSITE: usize = 64;
 
+/// The longest short number, its filling included.
+const SHORT: usize = 16;
+
 /// The text as far as it is written.
 pub(super) struct Text<'b> {
     room: &'b mut [u8],
@@ -248,22 +251,27 @@ impl<'b> Text<'b> {
 
     /// A number of at least `digits` digits as glibc has it.
     fn number(&mut self, value: i32, digits: usize, shape: &Shape) -> Written {
-        // Nearly every number is a short one without a width, and hundreds of them make the dearest question.
-        if shape.width == 0 {
+        // Nearly every number is one of two digits without a width.
+        if shape.width == 0 && digits <= 2 && (0..100).contains(&value) {
             let filler = match shape.pad {
-                Pad::Own | Pad::Zero => Some(b'0'),
-                Pad::Space => Some(b' '),
+                _ if digits == 1 => None,
                 Pad::Without => None,
+                Pad::Space => Some(b' '),
+                Pad::Own | Pad::Zero => Some(b'0'),
             };
-            match value {
-                0..100 if digits == 2 => return self.small_number(value as u8, filler),
-                0..100 if digits == 1 => return self.small_number(value as u8, None),
-                100..1000 if digits <= 3 => return self.push(&four_digits(value as u16)[1..]),
-                1000..10_000 if digits <= 4 => return self.push(&four_digits(value as u16)),
-                _ => {}
-            }
+            return self.two_digits(value as u8, filler);
         }
         self.shaped_number(i64::from(value), digits, shape)
+    }
+
+    /// A number below 100; the filler stands for the tens where there are none.
+    fn two_digits(&mut self, value: u8, filler: Option<u8>) -> Written {
+        let ones = b'0' + value % 10;
+        match (value / 10, filler) {
+            (0, None) => self.push(&[ones]),
+            (0, Some(filler)) => self.push(&[filler, ones]),
+            (tens, _) => self.push(&[b'0' + tens, ones]),
+        }
     }
 
     /// Two digits that glibc fills with a space unless a flag says otherwise.
@@ -286,18 +294,11 @@ impl<'b> Text<'b> {
         self.padded(&room[..end], shape)
     }
 
-    /// Below 100; the filler stands for the tens where there are none.
-    fn small_number(&mut self, value: u8, filler: Option<u8>) -> Written {
-        let ones = b'0' + value % 10;
-        match (value / 10, filler) {
-            (0, None) => self.push(&[ones]),
-            (0, Some(filler)) => self.push(&[filler, ones]),
-            (tens, _) => self.push(&[b'0' + tens, ones]),
-        }
-    }
-
     /// A width widens the number itself, but under `-` it is a text filled with spaces.
     fn shaped_number(&mut self, value: i64, digits: usize, shape: &Shape) -> Written {
+        if (0..10_000).contains(&value) && shape.width <= SHORT {
+            return self.short_number(value as u16, digits, shape);
+        }
         let decimal = Decimal::of(value.unsigned_abs());
         let shown = decimal.digits();
         let sign: &[u8] = if value < 0 { b"-" } else { b"" };
@@ -319,15 +320,39 @@ impl<'b> Text<'b> {
         self.push(shown)
     }
 
+    /// The same for what hundreds of conversions in one question can ask for: below 10,000, and no wider than [`SHORT`].
+    fn short_number(&mut self, value: u16, digits: usize, shape: &Shape) -> Written {
+        let shown = 1 + usize::from(value > 9) + usize::from(value > 99) + usize::from(value > 999);
+        let (filler, least) = match shape.pad {
+            Pad::Without => (b' ', shape.width),
+            Pad::Space => (b' ', digits.max(shape.width)),
+            Pad::Own | Pad::Zero => (b'0', digits.max(shape.width)),
+        };
+        let length = shown.max(least);
+        // All of a room of fixed size is filled, which costs less than as much as is needed.
+        let write = |room: &mut [u8; SHORT]| {
+            room.fill(filler);
+            let mut rest = value;
+            for digit in room[length - shown..length].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        };
+        if let Some(room) = self.room[self.length..].first_chunk_mut() {
+            write(room);
+            self.length += length;
+            return Ok(());
+        }
+        let mut room = [0; SHORT];
+        write(&mut room);
+        self.push(&room[..length])
+    }
+
     /// `%z`: glibc fills sign and number each for itself, and cuts seconds off.
     fn posix_offset(&mut self, offset: i32, shape: &Shape) -> Written {
         self.padded(if offset < 0 { b"-" } else { b"+" }, shape)?;
         let minutes = i64::from(offset.unsigned_abs() / 60);
-        let shown = minutes / 60 * 100 + minutes % 60;
-        if shape.width == 0 && shape.pad == Pad::Own {
-            return self.push(&four_digits(shown as u16));
-        }
-        self.shaped_number(shown, 4, shape)
+        self.shaped_number(minutes / 60 * 100 + minutes % 60, 4, shape)
     }
 
     /// `%:z` and its longer sisters, as GNU date has them: the width counts the sign and replaces the usual one.
@@ -342,7 +367,7 @@ impl<'b> Text<'b> {
         for (part, wanted) in [(minutes, with_minutes), (rest, with_seconds)] {
             if wanted {
                 shown.push(b":")?;
-                shown.small_number(part as u8, Some(b'0'))?;
+                shown.two_digits(part as u8, Some(b'0'))?;
             }
         }
         let length = shown.length;
@@ -378,6 +403,15 @@ impl<'b> Text<'b> {
     fn nanoseconds(&mut self, nanosecond: u32, shape: &Shape) -> Written {
         let width = if shape.width == 0 { 9 } else { shape.width };
         let all = nine_digits(nanosecond);
+        if width <= all.len()
+            && matches!(shape.pad, Pad::Own | Pad::Zero)
+            && let Some(room) = self.room[self.length..].first_chunk_mut()
+        {
+            // All nine, of a length the compiler knows; what is too much is written over.
+            *room = all;
+            self.length += width;
+            return Ok(());
+        }
         let mut digits = &all[..width.min(9)];
         if shape.pad == Pad::Space || shape.pad == Pad::Without && shape.width > 0 {
             while let [rest @ .., b'0'] = digits

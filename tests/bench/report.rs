@@ -1,0 +1,329 @@
+//! What is told of a run: the tables, what was promised, the plot.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::load::{BURST, Burst, IN_FLIGHT, SOCKETS};
+use crate::measure::median;
+use crate::plot::{self, Bar};
+use crate::results::*;
+use crate::rounds::{Plan, Room};
+use crate::table::{Table, number};
+
+/// Every table of the run, in the order of their weight; `compact` leaves off the columns that only
+/// show that the run was sound.
+pub fn tables(results: &Results, compact: bool) -> Vec<Table> {
+    let cost = cost(results);
+    vec![
+        if compact { cost.without(&SOUND) } else { cost },
+        longest(results),
+        lonely(&results.lonely),
+        spawned(&results.spawned),
+        memory(&results.memory),
+        promises(results),
+    ]
+}
+
+const SOUND: [&str; 3] = ["floor beside it, ns", "server busy, %", "load idle, %"];
+
+fn cost(results: &Results) -> Table {
+    let mut table = Table::new(&[
+        "server, question",
+        "on-CPU, ns/answer",
+        SOUND[0],
+        "x floor",
+        "answers/s",
+        SOUND[1],
+        SOUND[2],
+        "p50, us",
+        "p99, us",
+        "p99.9, us",
+        "burst, 16 MiB, of 10,000",
+        "416 KiB, of 10,000",
+        "resident, KiB",
+        "idle switches",
+    ]);
+    let mut seen = Vec::new();
+    for row in &results.rows {
+        // What belongs to a server and not to a question is told once.
+        let manners = (!seen.contains(&row.peer)).then(|| results.of(row.peer));
+        seen.push(row.peer);
+        let middle = |of: fn(&Manners) -> &Vec<f64>| {
+            manners.map_or(f64::NAN, |manners| median(of(manners).iter().copied()))
+        };
+        let burst = |of: fn(&Manners) -> &Vec<Burst>| {
+            let answered = manners.map(|manners| of(manners).iter().map(|burst| burst.answered));
+            answered.map_or(f64::NAN, |answered| {
+                median(answered.map(|count| count as f64))
+            })
+        };
+        table.row(vec![
+            row.name(),
+            number(row.cost(), 0),
+            number(row.floor(), 0),
+            number(row.ratio(), 3),
+            number(row.middle(|sample| sample.rate), 0),
+            number(row.middle(|sample| sample.busy) * 100.0, 0),
+            number(row.middle(|sample| sample.spare) * 100.0, 0),
+            number(middle(|manners| &manners.p50), 1),
+            number(middle(|manners| &manners.p99), 1),
+            number(middle(|manners| &manners.p999), 1),
+            number(burst(|manners| &manners.wide), 0),
+            number(burst(|manners| &manners.narrow), 0),
+            number(middle(|manners| &manners.resident), 0),
+            number(
+                manners
+                    .and_then(|manners| manners.switches)
+                    .map_or(f64::NAN, |n| n as f64),
+                0,
+            ),
+        ]);
+    }
+    table
+}
+
+/// A few of the rows, and nothing of their servers but the cost.
+pub fn only(rows: &[Row]) -> Table {
+    let header = [
+        "server, question",
+        "on-CPU, ns/answer",
+        "x floor",
+        "answers/s",
+        "server busy, %",
+    ];
+    let mut table = Table::new(&header);
+    for row in rows {
+        table.row(vec![
+            row.name(),
+            number(row.cost(), 0),
+            number(row.ratio(), 3),
+            number(row.middle(|sample| sample.rate), 0),
+            number(row.middle(|sample| sample.busy) * 100.0, 0),
+        ]);
+    }
+    table
+}
+
+fn longest(results: &Results) -> Table {
+    let mut table = Table::new(&["question", "x floor", "x the floor asked the same"]);
+    let floor = results.row(Peer::Floor, LONGEST);
+    for question in [DEAREST, OVERFLOWING, BAD] {
+        let row = results.row(Peer::Daemon, question);
+        table.row(vec![
+            row.name(),
+            number(row.ratio(), 3),
+            number(row.ratio_to(floor), 3),
+        ]);
+    }
+    table
+}
+
+/// One question at a time.
+pub fn lonely(rows: &[Row]) -> Table {
+    let mut table = Table::new(&[
+        "one lonely question, one core",
+        "on-CPU, ns/answer",
+        "x the first",
+    ]);
+    for row in rows {
+        table.row(vec![
+            row.question.into(),
+            number(row.cost(), 0),
+            number(row.ratio(), 3),
+        ]);
+    }
+    table
+}
+
+fn spawned(spawned: &Spawned) -> Table {
+    let mut table = Table::new(&["whole process", "median wall clock, ms"]);
+    for (name, times) in [
+        ("wallclockd, start to first answer", &spawned.daemon),
+        (
+            "the Python original, start to first answer",
+            &spawned.python_server,
+        ),
+        ("wallclock", &spawned.client),
+        ("the Python client", &spawned.python_client),
+    ] {
+        table.row(vec![name.into(), number(median(times.iter().copied()), 2)]);
+    }
+    table
+}
+
+fn memory(memory: &Memory) -> Table {
+    let mut table = Table::new(&["wallclockd, 10,000 different formats", "resident, KiB"]);
+    table.row(vec!["at start".into(), memory.at_start.to_string()]);
+    for (questions, resident) in [memory.few, memory.many] {
+        let name = format!("after {} million questions", questions as f64 / 1e6);
+        table.row(vec![name, resident.to_string()]);
+    }
+    table
+}
+
+/// What was promised, and whether it held in this run.
+fn promises(results: &Results) -> Table {
+    let mut table = Table::new(&["promise", "at most", "measured", "holds"]);
+    let mut promise = |name: &str, most: f64, value: f64| {
+        let holds = match value.partial_cmp(&most) {
+            None => "not measured",
+            Some(order) if order.is_le() => "yes",
+            Some(_) => "NO",
+        };
+        let digits = if most >= 100.0 { 0 } else { 3 };
+        table.row(vec![
+            name.into(),
+            number(most, digits),
+            number(value, digits),
+            holds.into(),
+        ]);
+    };
+    let ours = |question| results.row(Peer::Daemon, question);
+    let default = ours(DEFAULT);
+    promise("default format, x floor", 1.05, default.ratio());
+    promise("%Y/%m/%d %H:%M:%S, x floor", 1.05, ours(SLASHES).ratio());
+    let chronyd = default.ratio_to(results.row(Peer::Chronyd, ""));
+    promise("default format, x chronyd", 0.9, chronyd);
+    let python = default.ratio_to(results.row(Peer::Python, ""));
+    promise("default format, x the Python original", 0.7, python);
+    promise("%s.%N, x floor", 1.12, ours(NANOSECONDS).ratio());
+    promise(
+        "64 formats in turn, x floor",
+        1.06,
+        ours(SIXTY_FOUR).ratio(),
+    );
+    for question in [DEAREST, OVERFLOWING, BAD] {
+        promise(&format!("{question}, x floor"), 3.0, ours(question).ratio());
+    }
+
+    let (daemon, bare) = (results.of(Peer::Daemon), results.of(Peer::Plain));
+    let unanswered = |bursts: &[Burst]| {
+        bursts
+            .iter()
+            .map(|burst| BURST as f64 - burst.answered as f64)
+            .collect()
+    };
+    let wide: Vec<f64> = unanswered(&daemon.wide);
+    let worst = wide.iter().copied().fold(f64::NAN, f64::max);
+    promise("burst on 16 MiB, unanswered in the worst round", 0.0, worst);
+    let (narrow, theirs): (Vec<f64>, Vec<f64>) =
+        (unanswered(&daemon.narrow), unanswered(&bare.narrow));
+    promise(
+        "burst on 416 KiB, unanswered: the bare echo's",
+        median(theirs),
+        median(narrow),
+    );
+    let p99 = daemon
+        .p99
+        .iter()
+        .zip(&bare.p99)
+        .map(|(ours, theirs)| ours / theirs);
+    promise("p99 at half load, x the bare echo", 1.1, median(p99));
+
+    let alone = &results.lonely[results.lonely.len() - 1];
+    promise(
+        "one lonely question, x recvfrom + sendto",
+        1.15,
+        alone.ratio(),
+    );
+    let Memory { few, many, .. } = results.memory;
+    promise(
+        "resident after the first questions, KiB",
+        3072.0,
+        few.1 as f64,
+    );
+    promise(
+        "resident after the last: the same, KiB",
+        few.1 as f64,
+        many.1 as f64,
+    );
+    promise(
+        "idle switches",
+        0.0,
+        daemon.switches.map_or(f64::NAN, |switches| switches as f64),
+    );
+    let middle = |times: &[f64]| median(times.iter().copied());
+    let Spawned {
+        daemon,
+        client,
+        python_client,
+        ..
+    } = &results.spawned;
+    promise("start to first answer, ms", 10.0, middle(daemon));
+    promise("wallclock, whole process, ms", 3.0, middle(client));
+    promise(
+        "wallclock, x the Python client",
+        0.1,
+        middle(client) / middle(python_client),
+    );
+    table
+}
+
+/// What one has to know to read the tables.
+pub fn footnotes(plan: &Plan, room: &Room, results: &Results) -> String {
+    let sending = PEERS.iter().flat_map(|&peer| {
+        let manners = results.of(peer);
+        manners
+            .wide
+            .iter()
+            .chain(&manners.narrow)
+            .map(|burst| burst.sending.as_secs_f64() * 1e3)
+    });
+    let missing: Vec<String> = PEERS
+        .iter()
+        .filter(|&&peer| results.missing(peer) > 0)
+        .map(|&peer| format!("{} {}", peer.name(), results.missing(peer)))
+        .collect();
+    format!(
+        "Medians of {} rounds of {} ms, fresh processes each. Closed loop of {SOCKETS} sockets x {IN_FLIGHT} in flight.\n\
+         The load has core {}, the server core {}; the load is idle while it waits for answers.\n\
+         Round trips at random instants, at half of what the recvfrom + sendto echo answered in that round\n\
+         (half of their own rate for those that answer less). A burst is 10,000 questions sent in {:.0} ms.\n\
+         416 KiB is what an unprivileged start gets where net.core.rmem_max is 212,992; chronyd and the\n\
+         Python original ask for no buffer and have 208 KiB. Idle for {} s.\n\
+         The dearest: {}. The bad: {}.\n\
+         Wrong answers: {}. Missing answers, bursts apart: {}.\n",
+        plan.rounds,
+        plan.slice.as_millis(),
+        room.load_core,
+        room.server_core,
+        median(sending),
+        plan.idle.as_secs(),
+        results.dearest.good.name,
+        results.dearest.bad.name,
+        results.wrong(),
+        if missing.is_empty() {
+            "0".into()
+        } else {
+            missing.join(", ")
+        },
+    )
+}
+
+/// Draws what an answer costs, in units of the floor beside it: nanoseconds differ from minute to
+/// minute with the neighbours, the ratio does not.
+pub fn draw(path: &Path, results: &Results) -> io::Result<()> {
+    let measured = results.rows.iter().filter(|row| !row.samples.is_empty());
+    let bars: Vec<Bar> = measured
+        .map(|row| Bar {
+            name: row.name(),
+            ratio: row.ratio(),
+            ours: row.peer == Peer::Daemon,
+        })
+        .collect();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let floor = median(
+        results
+            .rows
+            .iter()
+            .flat_map(|row| row.floor.iter().copied()),
+    );
+    let title = format!(
+        "On-CPU time of the server per answer, x the floor ({} ns)",
+        number(floor, 0)
+    );
+    fs::write(path, plot::svg(&title, &bars))
+}

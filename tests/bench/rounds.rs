@@ -1,0 +1,454 @@
+//! The run: who takes turns with whom.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use crate::Options;
+use crate::dearest::{self, Dearest};
+use crate::echo::{self, Echo};
+use crate::load::{Load, Until};
+use crate::measure::{self, Sample, quantile};
+use crate::peers::{self, Server};
+use crate::process;
+use crate::questions::{self, Workload};
+use crate::report;
+use crate::results::*;
+use crate::sys;
+use crate::table::{Table, number};
+
+/// Asked for where privileges allow: 16 MiB once the kernel has doubled it.
+const WIDE: i32 = 8 << 20;
+/// What an unprivileged start gets on most hosts: their net.core.rmem_max, which is doubled too.
+const NARROW: i32 = 212_992;
+
+const FORMATS: usize = 10_000;
+
+/// How long each thing is looked at.
+pub struct Plan {
+    pub rounds: usize,
+    pub slice: Duration,
+    pub paced: Duration,
+    pub idle: Duration,
+    pub few: u64,
+    pub many: u64,
+    pub starts: usize,
+}
+
+impl Plan {
+    fn of(options: &Options) -> Self {
+        if options.quick {
+            Self {
+                rounds: options.rounds.unwrap_or(3),
+                slice: Duration::from_millis(options.slice.unwrap_or(50)),
+                paced: Duration::from_millis(100),
+                idle: Duration::from_secs(2),
+                few: 100_000,
+                many: 1_000_000,
+                starts: 5,
+            }
+        } else {
+            Self {
+                rounds: options.rounds.unwrap_or(9),
+                slice: Duration::from_millis(options.slice.unwrap_or(120)),
+                paced: Duration::from_millis(300),
+                idle: Duration::from_secs(10),
+                few: 1_000_000,
+                many: 10_000_000,
+                starts: 25,
+            }
+        }
+    }
+}
+
+/// Where everybody is, and what of them is installed.
+pub struct Room {
+    python: Option<PathBuf>,
+    chronyd: Option<PathBuf>,
+    pub load_core: usize,
+    pub server_core: usize,
+}
+
+impl Room {
+    fn new() -> Self {
+        let cores = sys::cores();
+        Self {
+            python: peers::find_python(),
+            chronyd: peers::find_chronyd(),
+            load_core: cores[0],
+            server_core: cores[cores.len() - 1],
+        }
+    }
+
+    /// Starts `peer` with `buffer` bytes of receive buffer asked for, or with what it asks for
+    /// itself. None if it is not installed.
+    fn start(&self, peer: Peer, buffer: Option<i32>) -> io::Result<Option<Server>> {
+        let server = match peer {
+            Peer::Floor => Some(Server::echo(Echo::Floor, buffer)?),
+            Peer::Plain => Some(Server::echo(Echo::Plain, buffer)?),
+            Peer::Daemon => Some(match buffer {
+                Some(bytes) => Server::daemon(&["--receive-buffer", &bytes.to_string()])?,
+                None => Server::daemon(&[])?,
+            }),
+            Peer::Chronyd => self.chronyd.as_deref().map(Server::chronyd).transpose()?,
+            Peer::Python => self.python.as_deref().map(Server::python).transpose()?,
+        };
+        Ok(server.map(|server| server.on_core(self.server_core)))
+    }
+}
+
+/// The servers of one round, in the order of [`PEERS`].
+type Servers = [Option<Server>; PEERS.len()];
+
+/// Runs it all and tells of it. Gives back whether every answer was right.
+pub fn run(options: &Options) -> io::Result<bool> {
+    let (plan, room, mut load) = (Plan::of(options), Room::new(), Load::new());
+    // Where that is forbidden the numbers are worse, not wrong.
+    let _ = sys::pin(0, room.load_core);
+
+    if options.only.as_deref() == Some("lonely") {
+        let mut lonely = lonely_rows();
+        (0..plan.rounds).try_for_each(|_| alone(&mut load, &plan, &room, &mut lonely))?;
+        println!("{}", report::lonely(&lonely).text());
+        return Ok(true);
+    }
+    note("searching for the dearest question");
+    let searched = Server::daemon(&[])?.on_core(room.server_core);
+    let dearest = dearest::search(&mut load, &searched)?;
+    if options.dearest {
+        print_dearest(&dearest);
+        return Ok(true);
+    }
+    let mut rows = rows(&dearest, &searched)?;
+    drop(searched);
+
+    if let Some(only) = &options.only {
+        rows.retain(|row| row.name().contains(only));
+        for round in 0..plan.rounds {
+            let (floor, servers) = start_all(&room)?;
+            crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
+        }
+        println!("{}", report::only(&rows).text());
+        return Ok(true);
+    }
+
+    let (mut manners, mut lonely) = (std::array::from_fn(|_| Manners::default()), lonely_rows());
+    for round in 0..plan.rounds {
+        note(&format!("round {} of {}", round + 1, plan.rounds));
+        let (floor, servers) = start_all(&room)?;
+        crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
+        half_load(&mut load, &plan, &servers, &rows, &mut manners)?;
+        for (server, manners) in servers.iter().zip(&mut manners) {
+            let pid = server.as_ref().map(Server::pid);
+            manners
+                .resident
+                .extend(pid.map(|pid| process::resident(pid) as f64));
+        }
+        drop((floor, servers));
+        bursts(&mut load, &room, &mut manners)?;
+        alone(&mut load, &plan, &room, &mut lonely)?;
+    }
+    idle(&plan, &room, &mut manners)?;
+    let memory = memory(&mut load, &plan, &room)?;
+    let spawned = spawned(&plan, &room)?;
+    let results = Results {
+        rows,
+        manners,
+        lonely,
+        memory,
+        spawned,
+        dearest,
+    };
+
+    for table in report::tables(&results, options.markdown) {
+        println!(
+            "{}",
+            if options.markdown {
+                table.markdown()
+            } else {
+                table.text()
+            }
+        );
+    }
+    println!("{}", report::footnotes(&plan, &room, &results));
+    let svg = options.svg.clone().unwrap_or_else(|| {
+        // cargo's directory for temporaries lies beside the one for benchmarks.
+        Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .with_file_name("bench")
+            .join("cost.svg")
+    });
+    report::draw(&svg, &results)?;
+    println!("Plot: {}", svg.display());
+    Ok(results.wrong() == 0)
+}
+
+fn note(what: &str) {
+    eprintln!("bench: {what}");
+}
+
+/// The floor that everybody is measured beside, and everybody.
+fn start_all(room: &Room) -> io::Result<(Server, Servers)> {
+    let floor = Server::echo(Echo::Floor, Some(WIDE))?.on_core(room.server_core);
+    let mut servers: Servers = Default::default();
+    for (peer, server) in PEERS.into_iter().zip(&mut servers) {
+        // The daemon is measured as a user starts it; what it asks for itself is enough.
+        *server = room.start(peer, (peer != Peer::Daemon).then_some(WIDE))?;
+    }
+    Ok((floor, servers))
+}
+
+fn print_dearest(dearest: &Dearest) {
+    let mut prices = Table::new(&["conversion", "on-CPU, ns each"]);
+    for &(conversion, cost) in &dearest.prices {
+        prices.row(vec![conversion.into(), number(cost, 1)]);
+    }
+    println!("{}", prices.text());
+    for question in [&dearest.good, &dearest.overflowing, &dearest.bad] {
+        println!(
+            "{}\n{:?}\n",
+            question.name,
+            String::from_utf8_lossy(&question.tails[0])
+        );
+    }
+}
+
+fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
+    let ours = |question, workload| Row::new(Peer::Daemon, question, workload);
+    let alike = |peer: Peer| Row::new(peer, "", peer.workload());
+    let longest = Workload::unseen_exact(&dearest.good.tails, echo::ANSWER);
+    Ok(vec![
+        alike(Peer::Floor),
+        alike(Peer::Plain),
+        ours(DEFAULT, Workload::formats(&[DEFAULT])),
+        ours(BLANK, Workload::formats(&["\n"])),
+        ours(SLASHES, Workload::formats(&[SLASHES])),
+        ours(NANOSECONDS, Workload::nanoseconds()),
+        ours(SIXTY_FOUR, Workload::formats(&questions::sixty_four())),
+        ours(DIFFERENT, Workload::formats(&questions::different(FORMATS))),
+        alike(Peer::Chronyd),
+        alike(Peer::Python),
+        Row::new(Peer::Floor, LONGEST, longest),
+        ours(DEAREST, dearest.good.workload(daemon)?),
+        ours(OVERFLOWING, dearest.overflowing.workload(daemon)?),
+        ours(BAD, dearest.bad.workload(daemon)?),
+    ])
+}
+
+/// Every row for a slice, each beside the floor.
+fn crowds(
+    load: &mut Load,
+    plan: &Plan,
+    round: usize,
+    floor: &Server,
+    servers: &Servers,
+    rows: &mut [Row],
+) -> io::Result<()> {
+    let mut beside = Peer::Floor.workload();
+    let (slice, warm_up) = (Until::Elapsed(plan.slice), Until::Elapsed(plan.slice / 10));
+    for row in rows {
+        let Some(server) = &servers[row.peer as usize] else {
+            continue;
+        };
+        // What a process does for the first time is no part of what an answer costs.
+        measure::crowd(load, server, &mut row.workload, warm_up)?;
+        let mut theirs = |load: &mut Load| measure::crowd(load, server, &mut row.workload, slice);
+        let mut floors = |load: &mut Load| measure::crowd(load, floor, &mut beside, slice);
+        // Who goes first may have the better of it: each does in turn.
+        let (floor, sample) = if round.is_multiple_of(2) {
+            (floors(load)?, theirs(load)?)
+        } else {
+            let sample = theirs(load)?;
+            (floors(load)?, sample)
+        };
+        row.floor.push(floor.cost);
+        row.samples.push(sample);
+    }
+    Ok(())
+}
+
+/// Everybody at half of what the bare echo answered in this round, or of what they did themselves.
+fn half_load(
+    load: &mut Load,
+    plan: &Plan,
+    servers: &Servers,
+    rows: &[Row],
+    manners: &mut [Manners],
+) -> io::Result<()> {
+    let rate = |peer| {
+        let samples = rows
+            .iter()
+            .find(|row| row.peer == peer)
+            .map(|row| &row.samples);
+        samples
+            .and_then(|samples| samples.last())
+            .map_or(f64::INFINITY, |sample| sample.rate)
+    };
+    for (peer, server) in PEERS.into_iter().zip(servers) {
+        let Some(server) = server else { continue };
+        // Everybody who can keep up with the echo is asked at the echo's pace, to be comparable.
+        let pace = match peer {
+            Peer::Chronyd | Peer::Python => rate(peer).min(rate(Peer::Plain)) / 2.0,
+            Peer::Floor | Peer::Plain | Peer::Daemon => rate(Peer::Plain) / 2.0,
+        };
+        let paced = load.paced(server.address, &mut peer.workload(), pace, plan.paced)?;
+        let manners = &mut manners[peer as usize];
+        manners.p50.push(quantile(&paced.trips, 0.5) / 1e3);
+        manners.p99.push(quantile(&paced.trips, 0.99) / 1e3);
+        manners.p999.push(quantile(&paced.trips, 0.999) / 1e3);
+        manners.missing += paced.missing;
+        manners.wrong += paced.wrong;
+    }
+    Ok(())
+}
+
+fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
+    for peer in PEERS {
+        for buffer in [WIDE, NARROW] {
+            // chronyd and the original can't be told what buffer to ask for, and ask for none.
+            if buffer == WIDE && matches!(peer, Peer::Chronyd | Peer::Python) {
+                continue;
+            }
+            let Some(server) = room.start(peer, Some(buffer))? else {
+                continue;
+            };
+            let mut workload = peer.workload();
+            server.wait_for_answer(&workload.first())?;
+            let burst = load.burst(server.address, &mut workload)?;
+            let manners = &mut manners[peer as usize];
+            manners.wrong += burst.wrong;
+            if buffer == WIDE {
+                &mut manners.wide
+            } else {
+                &mut manners.narrow
+            }
+            .push(burst);
+        }
+    }
+    Ok(())
+}
+
+const ALONE: [Echo; 4] = [Echo::Plain, Echo::PollPlain, Echo::Floor, Echo::PollFloor];
+
+fn lonely_rows() -> Vec<Row> {
+    let echo = |echo| match echo {
+        Echo::Plain => Row::new(
+            Peer::Plain,
+            "echo, recvfrom + sendto",
+            Peer::Plain.workload(),
+        ),
+        Echo::PollPlain => Row::new(
+            Peer::Plain,
+            "echo, poll + recvfrom + sendto",
+            Peer::Plain.workload(),
+        ),
+        Echo::Floor => Row::new(
+            Peer::Floor,
+            "echo, recvmmsg + sendmmsg",
+            Peer::Floor.workload(),
+        ),
+        Echo::PollFloor => Row::new(
+            Peer::Floor,
+            "echo, poll + recvmmsg + sendmmsg",
+            Peer::Floor.workload(),
+        ),
+    };
+    let ours = Row::new(Peer::Daemon, "wallclockd", Peer::Daemon.workload());
+    ALONE.into_iter().map(echo).chain([ours]).collect()
+}
+
+/// One question at a time, asker and server on one core.
+fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
+    let echoes = ALONE.into_iter().map(|echo| Server::echo(echo, Some(WIDE)));
+    let servers = echoes
+        .chain([Server::daemon(&[])])
+        .collect::<io::Result<Vec<_>>>()?;
+    for (server, row) in servers.into_iter().zip(&mut *rows) {
+        let server = server.on_core(room.load_core);
+        measure::lonely(load, &server, &mut row.workload, plan.slice / 10)?;
+        row.samples.push(measure::lonely(
+            load,
+            &server,
+            &mut row.workload,
+            plan.slice,
+        )?);
+    }
+    let first = rows[0]
+        .samples
+        .last()
+        .map_or(f64::NAN, |sample| sample.cost);
+    rows.iter_mut().for_each(|row| row.floor.push(first));
+    Ok(())
+}
+
+/// Everybody at once, with nobody asking.
+fn idle(plan: &Plan, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
+    note("idle");
+    let mut servers = Vec::new();
+    for peer in PEERS {
+        let Some(server) = room.start(peer, None)? else {
+            continue;
+        };
+        server.wait_for_answer(&peer.workload().first())?;
+        process::settle(server.pid());
+        servers.push((peer, server));
+    }
+    let count = |server: &Server| process::switches(server.pid());
+    let before: Vec<u64> = servers.iter().map(|(_, server)| count(server)).collect();
+    std::thread::sleep(plan.idle);
+    for ((peer, server), before) in servers.iter().zip(before) {
+        manners[*peer as usize].switches = Some(count(server) - before);
+    }
+    Ok(())
+}
+
+fn memory(load: &mut Load, plan: &Plan, room: &Room) -> io::Result<Memory> {
+    note("memory");
+    let daemon = Server::daemon(&[])?.on_core(room.server_core);
+    let mut workload = Workload::formats(&questions::different(FORMATS));
+    let mut asked = |count| -> io::Result<(u64, Sample)> {
+        let sample = measure::crowd(load, &daemon, &mut workload, Until::Answered(count))?;
+        Ok((process::resident(daemon.pid()), sample))
+    };
+    let at_start = process::resident(daemon.pid());
+    let (few, first) = asked(plan.few)?;
+    let (many, second) = asked(plan.many - plan.few)?;
+    let sample = Sample {
+        wrong: first.wrong + second.wrong,
+        ..second
+    };
+    Ok(Memory {
+        at_start,
+        few: (plan.few, few),
+        many: (plan.many, many),
+        sample,
+    })
+}
+
+fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
+    note("starts");
+    let timed = |what: &dyn Fn() -> io::Result<()>| {
+        let start = Instant::now();
+        what().map(|()| start.elapsed().as_secs_f64() * 1e3)
+    };
+    // 19 characters and a new line.
+    let checked = |output: Output| match output.stdout.len() {
+        20 => Ok(()),
+        _ => Err(io::Error::other(format!("the client said {output:?}"))),
+    };
+    let serving = Server::daemon(&[])?.on_core(room.server_core);
+    let mut spawned = Spawned::default();
+    for _ in 0..plan.starts {
+        let start = || Server::daemon(&[])?.wait_for_answer(DEFAULT.as_bytes());
+        spawned.daemon.push(timed(&start)?);
+        spawned.client.push(timed(&|| {
+            checked(peers::ask_with_client(serving.address)?)
+        })?);
+        let Some(python) = &room.python else { continue };
+        let start = || Server::python(python)?.wait_for_answer(DEFAULT.as_bytes());
+        spawned.python_server.push(timed(&start)?);
+        let ask = || checked(peers::ask_with_python(python, serving.address)?);
+        spawned.python_client.push(timed(&ask)?);
+    }
+    Ok(spawned)
+}

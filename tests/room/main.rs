@@ -1,0 +1,959 @@
+//! In the room: the package on a real systemd, with other hosts asking.
+//!
+//! Each test boots a machine of its own (see `machine` and `boot`), installs the package on it as an administrator
+//! would, and takes what the README promises at its word. Where this host can't boot one, because it lacks root,
+//! systemd or a tool, the tests say so and pass; with `WALLCLOCK_TEST_ALL=1` they fail instead.
+
+mod load;
+mod machine;
+mod network;
+mod package;
+/// Compiled by itself and run inside; a module here so that it is checked like the rest.
+#[allow(dead_code)]
+mod probe;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use load::{Load, Tally};
+use machine::{Machine, SOON, wait_for};
+use network::{OTHER, PUBLIC, Room, V4, V6, ask, on};
+use package::package;
+
+/// The units' watchdog period.
+const WATCHDOG: Duration = Duration::from_secs(3);
+/// What an answer on a quiet machine takes at most; far more than it does.
+const PROMPT: Duration = Duration::from_secs(2);
+/// How long silence has to last to be taken for silence.
+const SILENCE: Duration = Duration::from_millis(300);
+/// The most datagrams the daemon takes by one system call, and so the most that die in its hands.
+const BATCH: usize = 32;
+
+const SERVICE: &str = "wallclockd.service";
+const SOCKET: &str = "wallclockd.socket";
+
+/// A machine with the package, its daemon ready.
+fn installed() -> Option<Machine> {
+    let machine = Machine::boot()?;
+    machine.install(&package(1));
+    machine.daemon(SERVICE);
+    Some(machine)
+}
+
+/// Holds the test to the README, and the README to the test: this line stands there.
+#[track_caller]
+fn says(line: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = ["README.md", "systemd/README-section.md"]
+        .map(|name| fs::read_to_string(root.join(name)).unwrap_or_default());
+    let written = texts
+        .iter()
+        .any(|text| text.lines().any(|other| other.trim() == line));
+    assert!(written, "README.md does not say: {line}");
+}
+
+/// Runs a command inside as the README gives it.
+#[track_caller]
+fn documented(machine: &Machine, command: &str) -> String {
+    says(command);
+    machine.sh(command)
+}
+
+/// `systemctl edit UNIT`, which wants a terminal, with an editor that types `text`.
+fn edit(machine: &Machine, unit: &str, text: &str) {
+    machine.write("/root/text", text);
+    machine.write("/root/editor", "#!/bin/sh\ncat /root/text >\"$1\"\n");
+    machine.sh(&format!(
+        "SYSTEMD_EDITOR='sh /root/editor' script -qec 'systemctl edit {unit}' /dev/null"
+    ));
+}
+
+/// The same with the socket's unit, command and text as the README gives them.
+#[track_caller]
+fn documented_edit(machine: &Machine, text: &str) {
+    says("systemctl edit wallclockd.socket");
+    text.lines().for_each(says);
+    edit(machine, SOCKET, text);
+}
+
+#[track_caller]
+fn none_lost(tally: &Tally) {
+    eprintln!("{tally}");
+    assert!(tally.lost.is_empty() && tally.wrong == 0, "{tally}");
+}
+
+#[test]
+fn the_package_enables_and_starts_both_units_and_answers_the_room() {
+    let Some(machine) = Machine::boot() else {
+        return;
+    };
+    machine.install(&package(1));
+    for unit in [SERVICE, SOCKET] {
+        assert_eq!(
+            machine.run(&["systemctl", "is-enabled", unit]).trim(),
+            "enabled",
+            "{unit}"
+        );
+        assert_eq!(
+            machine.run(&["systemctl", "is-active", unit]).trim(),
+            "active",
+            "{unit}"
+        );
+    }
+    let room = Room::around(&machine);
+    for socket in room.everyone() {
+        let answer = ask(&socket, &load::question(7), PROMPT).expect("an answer in the room");
+        assert_eq!(load::number(answer.as_bytes()), Some(7), "{answer}");
+    }
+    // The client of the package, on each host, as its administrator would run it.
+    for host in 0..3 {
+        for server in [V4, V6] {
+            let pid = room.pid(host).to_string();
+            let mut command = Command::new("nsenter");
+            command.args([
+                "-t",
+                &pid,
+                "-n",
+                env!("CARGO_BIN_EXE_wallclock"),
+                "-s",
+                server,
+                "at %H:%M",
+            ]);
+            let output = command.output().expect("nsenter");
+            assert!(output.status.success(), "wallclock -s {server}: {output:?}");
+            assert!(
+                output.stdout.starts_with(b"at "),
+                "wallclock -s {server}: {output:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
+    let Some(machine) = installed() else { return };
+    let units = machine.try_run(&[
+        "systemd-analyze",
+        "verify",
+        SOCKET,
+        SERVICE,
+        "wallclockd@.service",
+        "wallclock-check.service",
+        "wallclock-check.timer",
+    ]);
+    let said = [units.stdout, units.stderr].concat();
+    assert!(
+        units.status.success() && said.is_empty(),
+        "verify: {}",
+        String::from_utf8_lossy(&said)
+    );
+    for page in ["wallclock.1", "wallclockd.8"] {
+        let (name, section) = page.split_once('.').expect("a section");
+        assert!(
+            !machine.run(&["man", "--where", section, name]).is_empty(),
+            "{page}"
+        );
+    }
+    for file in [
+        "/usr/share/bash-completion/completions/wallclock",
+        "/usr/share/bash-completion/completions/wallclockd",
+        "/usr/share/zsh/vendor-completions/_wallclock",
+        "/usr/share/zsh/vendor-completions/_wallclockd",
+        "/usr/share/fish/vendor_completions.d/wallclock.fish",
+        "/usr/share/fish/vendor_completions.d/wallclockd.fish",
+        "/usr/share/doc/wallclock/copyright",
+        "/etc/default/wallclockd",
+        "/etc/default/wallclock-check",
+    ] {
+        assert!(
+            fs::metadata(machine.path(file)).is_ok_and(|data| data.len() > 0),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn removing_the_package_ends_it_and_purging_leaves_nothing() {
+    let Some(machine) = installed() else { return };
+    let instance = "wallclockd@127.0.0.9:9528.service";
+    let timer = "wallclock-check.timer";
+    machine.run(&["systemctl", "enable", "--now", instance, timer]);
+    machine.sh("echo '#mine' >>/etc/default/wallclockd");
+    documented(&machine, "dpkg -r wallclock");
+    for unit in [SERVICE, SOCKET, instance, timer] {
+        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+        assert_eq!(machine.property(unit, "LoadState"), "not-found", "{unit}");
+    }
+    assert_eq!(machine.sh("ss -Hlun 'sport = 9527 or sport = 9528'"), "");
+    // As every package: removed, it leaves the administrator's settings, and the note that both units were enabled.
+    let everywhere =
+        "find /etc /usr /var /run /tmp -name '*wallclock*' -not -path '/usr/src/*' | sort";
+    let left = machine.sh(everywhere);
+    let settings = |line: &&str| {
+        line.starts_with("/etc/")
+            || line.starts_with("/var/lib/dpkg/info/")
+            || line.starts_with("/var/lib/systemd/deb-")
+    };
+    assert!(
+        left.lines().all(|line| settings(&line)),
+        "left by dpkg -r: {left}"
+    );
+    assert!(
+        machine
+            .sh("cat /etc/default/wallclockd")
+            .ends_with("#mine\n")
+    );
+    documented(&machine, "dpkg -P wallclock");
+    assert_eq!(machine.sh(everywhere), "", "left by dpkg -P");
+    assert_eq!(
+        machine.sh(
+            "systemctl list-units --all --plain --no-legend --type=service,socket '*wallclock*'"
+        ),
+        ""
+    );
+    assert_eq!(machine.sh("getent passwd wallclockd || true"), "");
+}
+
+#[test]
+fn the_exposure_is_below_what_any_time_server_ships() {
+    let Some(machine) = installed() else { return };
+    // The thresholds are in tenths: 0.2, and 0.9 for what has to have a network of its own, with a list and 1.2 without.
+    let security = |unit: &str, threshold: u32| {
+        let threshold = format!("--threshold={threshold}");
+        let said = machine.run(&[
+            "systemd-analyze",
+            "security",
+            "--no-pager",
+            &threshold,
+            unit,
+        ]);
+        eprintln!("{}", said.lines().last().unwrap_or_default());
+    };
+    security(SERVICE, 2);
+    let instance = "wallclockd@127.0.0.9:9528.service";
+    machine.run(&["systemctl", "start", instance]);
+    security(instance, 9);
+    edit(
+        &machine,
+        "wallclockd@.service",
+        "[Service]\nIPAddressDeny=\nIPAddressAllow=\n",
+    );
+    security(instance, 12);
+}
+
+#[test]
+fn ten_restarts_under_load_lose_no_question() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let load = Load::start(room.everyone(), 20_000);
+    for _ in 0..10 {
+        let before = load.answered();
+        machine.run(&["systemctl", "restart", SERVICE]);
+        wait_for("answers after a restart", SOON, || {
+            (load.answered() > before + 2_000).then_some(())
+        });
+    }
+    let tally = load.stop();
+    none_lost(&tally);
+    assert!(
+        tally.rate > 18_000.0,
+        "only {:.0} questions a second",
+        tally.rate
+    );
+}
+
+#[test]
+fn an_upgrade_under_load_loses_no_question_and_keeps_the_settings() {
+    let (old, new) = (package(1), package(2));
+    let Some(machine) = Machine::boot() else {
+        return;
+    };
+    machine.install(&old);
+    let room = Room::around(&machine);
+    let pid = machine.daemon(SERVICE);
+    machine.sh("echo '#mine' >>/etc/default/wallclockd");
+    let since = machine.property(SOCKET, "ActiveEnterTimestampMonotonic");
+    let inside = machine.copy_in(&new);
+    machine.run(&["mv", &inside, "/root/wallclock.deb"]);
+
+    let load = Load::start(room.everyone(), 20_000);
+    wait_for("the load", SOON, || (load.answered() > 5_000).then_some(()));
+    machine.sh("cd /root && dpkg -i wallclock.deb");
+    let before = load.answered();
+    wait_for("answers after the upgrade", SOON, || {
+        (load.answered() > before + 5_000).then_some(())
+    });
+    none_lost(&load.stop());
+
+    assert_eq!(
+        machine
+            .sh("dpkg-query -W -f '${Version}' wallclock")
+            .split('-')
+            .next_back(),
+        Some("2")
+    );
+    assert_ne!(
+        machine.daemon(SERVICE),
+        pid,
+        "the upgrade left the old daemon running"
+    );
+    assert_eq!(
+        machine.property(SOCKET, "ActiveEnterTimestampMonotonic"),
+        since,
+        "the upgrade restarted the socket"
+    );
+    assert!(
+        machine
+            .sh("cat /etc/default/wallclockd")
+            .ends_with("#mine\n")
+    );
+    // An administrator's decision against the socket outlives an upgrade, too.
+    documented(
+        &machine,
+        "systemctl disable --now wallclockd.socket wallclockd.service",
+    );
+    machine.sh("cd /root && dpkg -i wallclock.deb");
+    for unit in [SERVICE, SOCKET] {
+        assert_eq!(
+            machine.property(unit, "UnitFileState"),
+            "disabled",
+            "{unit}"
+        );
+        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+    }
+}
+
+#[test]
+fn a_killed_daemon_loses_one_batch_at_most_and_wallclock_none() {
+    const KILLS: usize = 5;
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let load = Load::start(room.everyone(), 2_000);
+    let over = AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        // Two clients that ask one question after the other, each with all the patience it has by default.
+        let clients: Vec<_> = (0..2)
+            .map(|host| {
+                let (over, pid) = (&over, room.pid(host));
+                scope.spawn(move || {
+                    network::within(pid, || {
+                        let mut asked = 0;
+                        while !over.load(Relaxed) {
+                            let mut client = Command::new(env!("CARGO_BIN_EXE_wallclock"));
+                            let output = client.args(["-s", V4, "%s"]).output().expect("wallclock");
+                            assert!(
+                                output.status.success(),
+                                "wallclock, question {asked}: {output:?}"
+                            );
+                            asked += 1;
+                            // A machine that looks at the clock now and then, not one that is busy with nothing else.
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
+                        asked
+                    })
+                })
+            })
+            .collect();
+        let mut daemon = machine.daemon(SERVICE);
+        for _ in 0..KILLS {
+            let before = load.answered();
+            machine.run(&["kill", "-KILL", &daemon]);
+            let old = daemon;
+            daemon = wait_for("another daemon", SOON, || {
+                Some(machine.daemon(SERVICE)).filter(|new| *new != old)
+            });
+            wait_for("answers after a kill", SOON, || {
+                (load.answered() > before + 1_000).then_some(())
+            });
+        }
+        over.store(true, Relaxed);
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client"))
+            .sum::<usize>()
+    });
+    let tally = load.stop();
+    eprintln!("{KILLS} kills: wallclock asked {asked} and lost none; sockets: {tally}");
+    assert!(
+        tally.lost.len() <= KILLS * BATCH && tally.wrong == 0,
+        "{tally}"
+    );
+    assert!(asked > 20, "the clients asked {asked} questions only");
+}
+
+#[test]
+fn twenty_kills_in_a_row_leave_it_alive() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let load = Load::start(room.everyone(), 2_000);
+    for _ in 0..20 {
+        // As soon as there is a process at all, ready or not: the worst of crash loops.
+        let pid = wait_for("a process to kill", SOON, || {
+            Some(machine.property(SERVICE, "MainPID")).filter(|pid| pid != "0")
+        });
+        let _ = machine.try_run(&["kill", "-KILL", &pid]);
+        wait_for("the kill to be seen", SOON, || {
+            (machine.property(SERVICE, "MainPID") != pid).then_some(())
+        });
+    }
+    machine.daemon(SERVICE);
+    let before = load.answered();
+    wait_for("answers after twenty kills", SOON, || {
+        (load.answered() > before + 1_000).then_some(())
+    });
+    let tally = load.stop();
+    eprintln!("20 kills: {tally}");
+    assert!(tally.lost.len() <= 20 * BATCH, "{tally}");
+    assert_eq!(machine.property(SOCKET, "ActiveState"), "active");
+}
+
+#[test]
+fn a_hung_daemon_is_back_within_the_watchdog_period_and_answers_what_was_asked() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let period = machine.property(SERVICE, "WatchdogUSec");
+    assert_eq!(period, format!("{}s", WATCHDOG.as_secs()));
+    let daemon = machine.daemon(SERVICE);
+    // systemd counts the period from the last ping, and lets both the watchdog's timer and that of RestartSec= be late by
+    // a quarter of a second (sd_event_add_time(3)). So a hang is half a second late at the worst, and a test of that half
+    // second would be one of the host's speed if the hang came with the ping; a quarter later it is one of the units.
+    let pinged = || machine.property(SERVICE, "WatchdogTimestampMonotonic");
+    let before = pinged();
+    wait_for("a ping", SOON, || (pinged() != before).then_some(()));
+    std::thread::sleep(Duration::from_millis(250));
+    let hung = Instant::now();
+    machine.run(&["kill", "-STOP", &daemon]);
+    let load = Load::start(room.everyone(), 200);
+    wait_for("an answer after the hang", SOON, || {
+        (load.answered() > 0).then_some(())
+    });
+    let back = hung.elapsed();
+    let tally = load.stop();
+    eprintln!("back after {back:?}");
+    none_lost(&tally);
+    assert!(
+        back <= WATCHDOG + Duration::from_millis(500),
+        "back after {back:?}"
+    );
+    assert_ne!(machine.daemon(SERVICE), daemon);
+    assert_eq!(machine.property(SERVICE, "NRestarts"), "1");
+}
+
+#[test]
+fn a_flooded_daemon_does_not_trip_its_watchdog() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let daemon = machine.daemon(SERVICE);
+    let end = Instant::now() + WATCHDOG * 2 + Duration::from_millis(500);
+    let sent = std::thread::scope(|scope| {
+        let floods: Vec<_> = (0..3)
+            .map(|host| {
+                let socket = room.host(host, &format!("{V4}:9527"));
+                scope.spawn(move || {
+                    let mut sent = 0_u64;
+                    while Instant::now() < end {
+                        // A full queue on the way is what a flood is; nothing to do about it but go on.
+                        sent += u64::from(socket.send(b"%H:%M:%S").is_ok());
+                    }
+                    sent
+                })
+            })
+            .collect();
+        floods
+            .into_iter()
+            .map(|flood| flood.join().expect("a flood"))
+            .sum::<u64>()
+    });
+    eprintln!("flooded with {sent} questions");
+    assert_eq!(
+        machine.daemon(SERVICE),
+        daemon,
+        "the flood cost the daemon its life"
+    );
+    assert_eq!(machine.property(SERVICE, "NRestarts"), "0");
+    let answer = ask(
+        &on(&machine, "127.0.0.1:9527"),
+        &load::question(1),
+        PROMPT * 2,
+    );
+    assert!(answer.is_some(), "no answer after the flood");
+}
+
+#[test]
+fn who_is_not_on_the_list_gets_nothing_and_the_list_can_be_changed_live() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let answered = |socket: &std::net::UdpSocket, patience| ask(socket, "%Y", patience).is_some();
+    let (neighbour, six) = (
+        room.host(1, &format!("{V4}:9527")),
+        room.host(2, &format!("[{V6}]:9527")),
+    );
+    let (other, stranger) = (room.host(0, &format!("{OTHER}:9527")), room.stranger());
+    let local = on(&machine, "127.0.0.1:9527");
+    for (socket, who) in [
+        (&neighbour, "neighbour"),
+        (&six, "neighbour, v6"),
+        (&other, "other net"),
+        (&local, "local"),
+    ] {
+        assert!(answered(socket, PROMPT), "{who}");
+    }
+    assert!(
+        !answered(&stranger, SILENCE),
+        "answered somebody outside the private networks, at {PUBLIC}"
+    );
+
+    let daemon = machine.daemon(SERVICE);
+    let room_only =
+        "[Socket]\nIPAddressAllow=\nIPAddressAllow=localhost 192.168.7.0/24 fd00:7::/64\n";
+    documented_edit(&machine, room_only);
+    for (socket, who) in [
+        (&neighbour, "neighbour"),
+        (&six, "neighbour, v6"),
+        (&local, "local"),
+    ] {
+        assert!(answered(socket, PROMPT), "{who}, once narrowed");
+    }
+    assert!(
+        !answered(&other, SILENCE),
+        "answered another network than the room's"
+    );
+
+    // By hand, the other way: everybody.
+    machine.write(
+        "/etc/systemd/system/wallclockd.socket.d/override.conf",
+        "[Socket]\nIPAddressAllow=\nIPAddressAllow=any\n",
+    );
+    assert!(
+        !answered(&stranger, SILENCE),
+        "a file alone changes nothing"
+    );
+    machine.run(&["systemctl", "daemon-reload"]);
+    assert!(answered(&stranger, PROMPT), "not answered though allowed");
+    assert_eq!(
+        machine.daemon(SERVICE),
+        daemon,
+        "none of this needs a restart"
+    );
+}
+
+#[test]
+fn ten_thousand_questions_in_one_instant_are_all_answered() {
+    const ALL: usize = 10_000;
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let daemon = machine.daemon(SERVICE);
+    // The unit's own buffer, whatever this host's net.core.rmem_max would have given the daemon.
+    let sockets = machine.sh("ss -Hlunm 'sport = 9527'");
+    assert!(sockets.contains("rb16777216"), "{sockets}");
+    let burst = |stopped: bool| {
+        let sockets = room.everyone();
+        if stopped {
+            machine.run(&["kill", "-STOP", &daemon]);
+        }
+        let start = Instant::now();
+        for number in 0..ALL {
+            sockets[number % sockets.len()]
+                .send(load::question(number).as_bytes())
+                .expect("to send");
+        }
+        let took = start.elapsed();
+        if stopped {
+            // On a host so busy that its watchdog was faster, its successor finds them waiting.
+            let _ = machine.try_run(&["kill", "-CONT", &daemon]);
+        }
+        let mut heard = vec![false; ALL];
+        for (first, socket) in sockets.iter().enumerate() {
+            socket.set_read_timeout(Some(SOON)).expect("a time-out");
+            let mut buffer = [0; 2048];
+            for _ in (first..ALL).step_by(sockets.len()) {
+                let Ok(length) = socket.recv(&mut buffer) else {
+                    break;
+                };
+                heard[load::number(&buffer[..length]).expect("the text to a question")] = true;
+            }
+        }
+        let answers = heard.iter().filter(|heard| **heard).count();
+        eprintln!(
+            "{answers} answers to {ALL} questions sent in {took:?}, daemon stopped meanwhile: {stopped}"
+        );
+        answers
+    };
+    assert_eq!(burst(false), ALL);
+    // An instant as short as can be: the daemon sees none of them before it sees all of them.
+    assert_eq!(burst(true), ALL);
+}
+
+#[test]
+fn inside_the_sandbox_nothing_can_be_written_executed_connected_or_seen() {
+    let Some(machine) = installed() else { return };
+    let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("room/probe");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/room/probe.rs");
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-A", "dead_code", "-o"])
+        .arg(&probe)
+        .arg(source)
+        .output();
+    let compiled = compiled.expect("rustc");
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+    let inside = machine.copy_in(&probe);
+
+    // The control: without the sandbox, the same program can do every one of those things.
+    machine.run(&["mkdir", "/root/box"]);
+    machine.run(&["touch", "/root/box/file"]);
+    let free = machine.sh(&format!("timeout 5 {inside} /root/box || true"));
+    for can in [
+        "create /root/box/",
+        "write /root/box/",
+        "make an inet",
+        "see process",
+        "read /proc",
+        "start a",
+        "execute a",
+    ] {
+        assert!(
+            free.contains(&format!("could {can}")),
+            "the probe misses what it could {can}: {free}"
+        );
+    }
+
+    let instance = "wallclockd@127.0.0.9:9528.service";
+    machine.sh(&format!("mv {inside} /usr/bin/wallclockd"));
+    for (unit, network) in [(SERVICE, false), (instance, true)] {
+        machine.run(&["systemctl", "restart", unit]);
+        let said = wait_for("the probe to end", SOON, || {
+            Some(machine.journal(&["--unit", unit])).filter(|said| said.contains("probe: ends"))
+        });
+        let could: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("probe: could"))
+            .collect();
+        let allowed = |line: &&str| network && line.ends_with("make an inet socket");
+        let sees = said.lines().find(|line| line.contains("probe: sees"));
+        let tried = said.matches("probe: executes").count();
+        eprintln!(
+            "{unit}: {}; tried to execute {tried}",
+            sees.unwrap_or_default()
+        );
+        assert!(could.iter().all(allowed), "{unit}: {could:#?}");
+    }
+}
+
+#[test]
+fn the_zone_follows_etc_localtime_into_the_sandbox() {
+    let Some(machine) = installed() else { return };
+    let instance = "wallclockd@127.0.0.9:9528.service";
+    machine.run(&["systemctl", "start", instance]);
+    let sockets = [
+        on(&machine, "127.0.0.1:9527"),
+        on(&machine, "127.0.0.9:9528"),
+    ];
+    let follows = |change: &str, abbreviation: &str| {
+        machine.sh(change);
+        for socket in &sockets {
+            wait_for(
+                &format!("{abbreviation} after: {change}"),
+                Duration::from_millis(1500),
+                || ask(socket, "%Z", PROMPT).filter(|zone| zone == abbreviation),
+            );
+        }
+    };
+    follows(
+        "ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime",
+        "JST",
+    );
+    follows(
+        "ln -s /usr/share/zoneinfo/Asia/Kolkata /etc/new && mv -T /etc/new /etc/localtime",
+        "IST",
+    );
+    follows(
+        "rm /etc/localtime && cp /usr/share/zoneinfo/Asia/Shanghai /etc/localtime",
+        "CST",
+    );
+    follows("ln -sf ../usr/share/zoneinfo/Etc/UTC /etc/localtime", "UTC");
+}
+
+#[test]
+fn options_come_from_etc_default() {
+    let Some(machine) = installed() else { return };
+    let socket = on(&machine, "127.0.0.1:9527");
+    machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+    machine.sh("echo WALLCLOCKD_UTC=true >>/etc/default/wallclockd");
+    documented(&machine, "systemctl restart wallclockd");
+    assert_eq!(ask(&socket, "%Z", PROMPT).as_deref(), Some("UTC"));
+    machine.sh("echo TZ=Asia/Kolkata >/etc/default/wallclockd");
+    documented(&machine, "systemctl restart wallclockd");
+    assert_eq!(ask(&socket, "%Z", PROMPT).as_deref(), Some("IST"));
+}
+
+#[test]
+fn several_addresses_and_several_cores_as_the_readme_says() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    // Several sockets of one daemon.
+    let listen = "[Socket]\nListenDatagram=\nListenDatagram=192.168.7.10:9527\nListenDatagram=[fd00:7::10]:9527\n";
+    documented_edit(&machine, listen);
+    documented(&machine, "systemctl restart wallclockd.socket");
+    for socket in room.everyone() {
+        assert!(ask(&socket, "%Y", PROMPT).is_some());
+    }
+    assert!(ask(&on(&machine, "127.0.0.1:9527"), "%Y", SILENCE).is_none());
+    assert!(ask(&room.host(0, &format!("{OTHER}:9527")), "%Y", SILENCE).is_none());
+
+    // A daemon for each address.
+    documented(
+        &machine,
+        "systemctl disable --now wallclockd.socket wallclockd.service",
+    );
+    documented(
+        &machine,
+        "systemctl enable --now wallclockd@192.168.7.10:9527 wallclockd@fd00:7::10",
+    );
+    documented(
+        &machine,
+        "systemctl enable --now \"$(systemd-escape --template=wallclockd@.service '[fd00:7::10]:9528')\"",
+    );
+    for socket in room.everyone() {
+        assert!(ask(&socket, "%Y", PROMPT).is_some());
+    }
+    assert!(ask(&room.host(1, &format!("[{V6}]:9528")), "%Y", PROMPT).is_some());
+    assert!(ask(&room.stranger(), "%Y", SILENCE).is_none());
+    machine.run(&["systemctl", "stop", "wallclockd@*"]);
+
+    // A daemon for each core, sharing one port: each gets its part.
+    documented(
+        &machine,
+        "printf 'WALLCLOCKD_LISTEN=[::]:9527\\nWALLCLOCKD_REUSE_PORT=true\\n' >/etc/default/wallclockd@core1",
+    );
+    documented(
+        &machine,
+        "cp /etc/default/wallclockd@core1 /etc/default/wallclockd@core2",
+    );
+    documented(
+        &machine,
+        "systemctl enable --now wallclockd@core1 wallclockd@core2",
+    );
+    for _ in 0..20 {
+        for socket in room.everyone() {
+            assert!(ask(&socket, "%Y", PROMPT).is_some());
+        }
+    }
+    for core in ["wallclockd@core1", "wallclockd@core2"] {
+        machine.run(&["systemctl", "kill", "--signal=USR1", core]);
+        wait_for(&format!("{core} to have answered some"), SOON, || {
+            let said = machine.journal(&["--unit", core]);
+            let count = said
+                .lines()
+                .rev()
+                .find_map(|line| line.split_once("answered="))?
+                .1;
+            count
+                .split(' ')
+                .next()?
+                .parse::<u32>()
+                .ok()
+                .filter(|count| *count > 0)
+        });
+    }
+}
+
+#[test]
+fn the_check_of_a_machines_own_clock_runs_and_fails_visibly() {
+    let Some(machine) = installed() else { return };
+    let check = "wallclock-check.service";
+    assert_eq!(
+        machine.property("wallclock-check.timer", "UnitFileState"),
+        "disabled"
+    );
+    machine.run(&["systemctl", "start", check]);
+    assert_eq!(machine.property(check, "Result"), "success");
+    // Settings that make no sense are not passed over in silence.
+    machine.sh("echo WALLCLOCK_CHECK=--nonsense >>/etc/default/wallclock-check");
+    assert!(
+        !machine
+            .try_run(&["systemctl", "start", check])
+            .status
+            .success()
+    );
+    assert_eq!(
+        machine
+            .run(&["systemctl", "--failed", "--plain", "--no-legend"])
+            .split(' ')
+            .next(),
+        Some(check)
+    );
+}
+
+#[test]
+fn a_socket_of_the_wrong_kind_is_refused_by_name() {
+    let Some(machine) = installed() else { return };
+    machine.write(
+        "/etc/systemd/system/wallclockd.socket.d/override.conf",
+        "[Socket]\nListenDatagram=\nListenStream=9527\n",
+    );
+    machine.run(&["systemctl", "daemon-reload"]);
+    machine.run(&["systemctl", "restart", SOCKET]);
+    assert!(
+        !machine
+            .try_run(&["systemctl", "start", SERVICE])
+            .status
+            .success()
+    );
+    let said = machine.journal(&[
+        "--unit",
+        SERVICE,
+        "--identifier",
+        "wallclockd",
+        "--priority",
+        "err",
+    ]);
+    assert!(
+        said.contains("not a datagram socket (use ListenDatagram=)"),
+        "{said}"
+    );
+    machine.run(&["systemctl", "stop", SERVICE, SOCKET]);
+}
+
+#[test]
+fn it_installs_without_the_package_too() {
+    let Some(machine) = Machine::boot() else {
+        return;
+    };
+    // A clone, built: what `cargo build --release` leaves, with this run's binaries.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let clone = machine.path("/root/clone");
+    fs::create_dir_all(clone.join("systemd")).expect("a folder inside");
+    fs::create_dir_all(clone.join("target/release")).expect("a folder inside");
+    for unit in [
+        "wallclockd.socket",
+        "wallclockd.service",
+        "wallclockd@.service",
+        "wallclock.tmpfiles",
+    ] {
+        let unit = Path::new("systemd").join(unit);
+        fs::copy(root.join(&unit), clone.join(unit)).expect("a copy inside");
+    }
+    for (name, built) in [
+        ("wallclock", env!("CARGO_BIN_EXE_wallclock")),
+        ("wallclockd", env!("CARGO_BIN_EXE_wallclockd")),
+    ] {
+        fs::copy(built, clone.join("target/release").join(name)).expect("a copy inside");
+    }
+    says("cargo build --release");
+    for command in [
+        "install target/release/wallclockd target/release/wallclock /usr/bin/",
+        "install -m 644 systemd/wallclockd.socket systemd/wallclockd*.service /etc/systemd/system/",
+        "install -m 644 systemd/wallclock.tmpfiles /etc/tmpfiles.d/wallclock.conf",
+        "systemd-tmpfiles --create wallclock.conf",
+        "systemctl daemon-reload",
+        "systemctl enable --now wallclockd.socket wallclockd.service",
+    ] {
+        says(command);
+        machine.sh(&format!("cd /root/clone && {command}"));
+    }
+    machine.run(&["systemctl", "start", "wallclockd@127.0.0.9:9528"]);
+    for server in ["[::1]:9527", "127.0.0.9:9528"] {
+        assert!(
+            ask(&on(&machine, server), "%Y", PROMPT).is_some(),
+            "{server}"
+        );
+    }
+    machine.run(&[
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--threshold=2",
+        SERVICE,
+    ]);
+}
+
+#[test]
+fn the_status_shows_the_figures_and_the_journal_warns_of_nothing_that_is_none() {
+    let Some(machine) = installed() else { return };
+    let room = Room::around(&machine);
+    let status = || documented(&machine, "systemctl status wallclockd");
+    assert!(status().contains("active (running)"));
+    let load = Load::start(room.everyone(), 1_000);
+    wait_for("answers", SOON, || (load.answered() > 1_000).then_some(()));
+    let tally = load.stop();
+    none_lost(&tally);
+    // The line is refreshed every few seconds, not with every answer.
+    let figures = wait_for("the figures", SOON, || {
+        let said = status();
+        let line = said
+            .lines()
+            .find(|line| line.trim_start().starts_with("Status:"))?
+            .to_owned();
+        line.contains(&format!("answered={}", tally.asked))
+            .then_some(line)
+    });
+    eprintln!("{figures}");
+
+    // Hostile questions, restarts, an upgrade of the zone: life, and nothing to act on.
+    let socket = room.host(0, &format!("{V4}:9527"));
+    for hostile in [
+        &b"%"[..],
+        b"\xff\xfe%",
+        b"%999999999d",
+        b"no question",
+        &[b'%'; 4096],
+        b"%Q\r\n<3>forged: %",
+    ] {
+        socket.send(hostile).expect("to send");
+    }
+    machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+    machine.run(&["systemctl", "restart", SERVICE]);
+    machine.install(&package(2));
+    machine.run(&["systemctl", "kill", "--signal=USR1", SERVICE]);
+    let ours = [
+        "--unit",
+        SERVICE,
+        "--unit",
+        SOCKET,
+        "--unit",
+        "wallclockd@*",
+    ];
+    wait_for("the counters in the journal", SOON, || {
+        machine
+            .journal(&ours)
+            .lines()
+            .any(|line| line.contains("answered="))
+            .then_some(())
+    });
+    let warnings =
+        |machine: &Machine| documented(machine, "journalctl -p warning -u 'wallclockd*'");
+    let said = warnings(&machine);
+    assert!(
+        !said.lines().any(|line| line.contains("wallclockd")),
+        "{said}"
+    );
+    // No second time stamp, no priority left in the text.
+    let info = machine.journal(&["--unit", SERVICE, "--identifier", "wallclockd"]);
+    let plain = info
+        .lines()
+        .find(|line| line.contains("listening on"))
+        .expect("the line that it is up");
+    assert!(
+        !plain.starts_with('<') && !plain.contains("20") && !plain.contains("T0"),
+        "{plain}"
+    );
+
+    // Another daemon that takes its questions is something to act on.
+    machine.run(&["systemctl", "start", "wallclockd@127.0.0.1:9527"]);
+    wait_for("the warning", SOON, || {
+        machine.run(&["journalctl", "--sync"]);
+        warnings(&machine)
+            .lines()
+            .any(|line| line.contains("wallclockd") && line.contains("9527"))
+            .then_some(())
+    });
+}
