@@ -179,7 +179,7 @@ fn next(format: &str) -> Result<(Piece, usize), Wrong> {
     }
 }
 
-/// What the whole format must come to, piece by piece; `None` where some piece alone is longer than the room.
+/// Whether these bytes are a format, and if not, why: the first thing wrong, in the contract's order.
 fn expected(format: &[u8]) -> Result<(), FormatError> {
     let text = std::str::from_utf8(format).map_err(|error| FormatError::NotUtf8 {
         at: error.valid_up_to(),
@@ -218,7 +218,7 @@ fn run(data: &[u8]) {
         thread_local!(static CLOCKS: Vec<Clock> = (0..ZONES.len()).map(clock).collect());
         let moment = CLOCKS.with(|clocks| clocks[zone].at(instant, nanosecond));
         let tm = localtime(instant);
-        // SAFETY: tm_zone points to a string of the zone that is in force until the next enter().
+        // SAFETY: tm_zone points to a string that glibc keeps for ever, whatever TZ becomes later.
         let abbreviation = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
         assert_eq!(
             (i64::from(moment.offset()), moment.abbreviation()),
