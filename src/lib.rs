@@ -27,6 +27,7 @@
 //! | [`report`], [`watch`] | offsets in words: text, JSON, a plugin's line; picture and summary; pure |
 //! | [`look`] | the offset on a terminal or in a pipe: progress, and one look after another |
 //! | [`chrony`] | samples for a chronyd that sets our clock |
+//! | [`command_line`] | options in, wrong usage out in one line |
 //! | [`logging`], [`generate`](mod@generate) | env_logger for terminal and journal; manual pages and completions |
 //!
 //! ```
@@ -44,6 +45,7 @@ pub mod ask;
 pub mod batch;
 pub mod chrony;
 pub mod clock;
+pub mod command_line;
 pub mod endpoint;
 pub mod generate;
 pub mod listen;

@@ -159,6 +159,15 @@ fn wrong_usage_is_status_2() {
 }
 
 #[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let mut command = wallclock();
+    let (output, _) = run(command.env("WALLCLOCK_SERVER", "").arg("%Q"));
+    let (status, _, told) = said(&output);
+    assert_eq!(status, Some(2), "{told}");
+    assert!(told.contains("unknown conversion Q"), "{told}");
+}
+
+#[test]
 fn a_closed_port_is_status_3_at_once() {
     let address = closed_port().to_string();
     let (output, took) = run(wallclock().args(["-s", &address, "-t", "5"]));

@@ -624,7 +624,7 @@ fn what_keeps_it_from_starting_is_one_line_with_the_things_name() {
 }
 
 #[test]
-fn wrong_usage_is_told_on_stderr_with_status_2() {
+fn wrong_usage_is_one_line_on_stderr_with_status_2() {
     for (arguments, named) in [
         (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
         (&["--listen", ""], "no host"),
@@ -632,10 +632,33 @@ fn wrong_usage_is_told_on_stderr_with_status_2() {
         (&["--receive-buffer", "0"], "--receive-buffer"),
         (&["--receive-buffer", "lots"], "lots"),
         (&["stray"], "stray"),
+        // With a tip and a reminder of --help, if clap had its way.
+        (&["--recieve-buffer", "1"], "--recieve-buffer"),
     ] {
         let (said, status) = failure(wallclockd().args(arguments));
         assert_eq!(status, Some(2), "{said}");
-        assert!(said.contains(named), "{said}");
+        assert!(
+            said.starts_with("wallclockd: ") && said.contains(named) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let help = wallclockd().arg("--help").output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let variables: Vec<_> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split('=').next())
+        .collect();
+    assert!(variables.contains(&"WALLCLOCKD_LISTEN"), "{variables:?}");
+    for variable in variables {
+        // Past its usage it stops at the zone, before it takes the port of the room.
+        let (said, status) = failure(wallclockd().env(variable, "").env("TZ", "Mars/Olympus"));
+        assert_eq!(status, Some(1), "{variable}: {said}");
+        assert!(said.contains("TZ=Mars/Olympus"), "{variable}: {said}");
     }
 }
 

@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueHint};
 use wallclock::answer::{DEFAULT_FORMAT, is_blank};
 use wallclock::ask::{AskError, MAX_FORMAT, Patience, ask};
 use wallclock::chain;
 use wallclock::chrony::Feed;
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::command_line::{self, USAGE};
 use wallclock::endpoint::Endpoint;
-use wallclock::generate::{Section, What, generate};
+use wallclock::generate::{Page, What, generate};
 use wallclock::look::Look;
 use wallclock::offset::{Nanos, TICK, Wanted};
 use wallclock::report::{Limits, Status, unknown};
@@ -30,6 +31,7 @@ use wallclock::strftime::{Format, FormatError};
 #[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
 struct Arguments {
     /// What to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
+    // No value_hint: where zsh has but a message for a positional, it completes no option any more.
     #[arg(value_name = "FORMAT")]
     format: Option<OsString>,
 
@@ -40,6 +42,7 @@ struct Arguments {
         short,
         long,
         value_name = "HOST[:PORT]",
+        value_hint = ValueHint::Hostname,
         env = "WALLCLOCK_SERVER",
         value_delimiter = ',',
         default_value = "127.0.0.1:9527"
@@ -47,11 +50,11 @@ struct Arguments {
     server: Vec<Endpoint>,
 
     /// How long to wait for one answer
-    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value = "1", value_parser = seconds)]
     timeout: Duration,
 
     /// How often to ask a silent server again
-    #[arg(short, long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
+    #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
     retries: u32,
 
     /// Ask over IPv4 only
@@ -84,7 +87,7 @@ struct Measuring {
     /// Take N answers from each server
     ///
     /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 to 4 s.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_hint = ValueHint::Other, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: Option<u32>,
 
     /// How late a server that tells only whole seconds may begin them
@@ -92,7 +95,7 @@ struct Measuring {
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
     /// to 10 ms. The bound must be as much wider. With 0, for a server known to look at its clock, it narrows to the
     /// round trip. [default: 0.01]
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true)]
     tick: Option<Nanos>,
 
     /// Tell it as one JSON object in one line
@@ -100,17 +103,17 @@ struct Measuring {
     json: bool,
 
     /// Be a monitoring plugin: WARNING if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
           conflicts_with = "json")]
     warn: Option<Nanos>,
 
     /// Be a monitoring plugin: CRITICAL if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_parser = limit, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
           conflicts_with = "json")]
     critical: Option<Nanos>,
 
     /// Tell it every so many seconds (1), with a summary at Ctrl-C; a running picture on a terminal
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, num_args = 0..=1, default_missing_value = "1",
           value_parser = seconds, conflicts_with_all = ["warn", "critical"])]
     watch: Option<Duration>,
 
@@ -142,7 +145,10 @@ Examples:
   wallclock +%s
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
-  wallclock -s clock.example --warn 0.1 --critical 1";
+  wallclock -s clock.example --warn 0.1 --critical 1
+
+The language of formats is in wallclock(1), the protocol in wallclockd(8); without them installed,
+  wallclock --generate man | man -l -";
 
 /// Why there is no time to be printed; the exit status tells which.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +190,7 @@ impl AskingError {
             | AskingError::FormatBesideOffset
             | AskingError::WarnAboveCritical
             | AskingError::Chrony { .. }
-            | AskingError::Zone(_) => 2,
+            | AskingError::Zone(_) => USAGE,
             AskingError::Ask(AskError::NoAnswer(_))
             | AskingError::Resolve { .. }
             | AskingError::NoAddress { .. } => 3,
@@ -193,13 +199,9 @@ impl AskingError {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments: Arguments = match command_line::read() {
         Ok(arguments) => arguments,
-        Err(wrong) if wrong.use_stderr() => {
-            eprintln!("wallclock: {}", one_line(&wrong));
-            return ExitCode::from(2);
-        }
-        Err(help) => help.exit(),
+        Err(usage) => return usage,
     };
     match run(&arguments) {
         Ok(status) => ExitCode::from(status),
@@ -210,20 +212,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is wrong with the usage, without the tips and the reminder of --help that clap puts in further paragraphs.
-fn one_line(wrong: &clap::Error) -> String {
-    let text = wrong.render().to_string();
-    let what = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = what
-        .trim_start_matches("error: ")
-        .split_whitespace()
-        .collect();
-    words.join(" ")
-}
-
 fn run(arguments: &Arguments) -> Result<u8, AskingError> {
     if let Some(what) = arguments.generate {
-        let generated = generate(what, Arguments::command(), Section::User, &mut io::stdout());
+        let generated = generate(what, Arguments::command(), Page::Client, &mut io::stdout());
         return generated.map(|()| 0).map_err(AskingError::Write);
     }
     if arguments.measuring.wanted() {

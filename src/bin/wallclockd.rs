@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use wallclock::batch;
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::command_line;
 use wallclock::endpoint::{Endpoint, PORT};
-use wallclock::generate::{Section, What, generate};
+use wallclock::generate::{Page, What, generate};
 use wallclock::listen::{ListenError, Listener, Options};
 use wallclock::manager::Manager;
 use wallclock::serve::{Server, Signals};
@@ -28,6 +29,7 @@ struct Arguments {
         short,
         long,
         value_name = "ADDR:PORT",
+        value_hint = ValueHint::Other,
         long_help = LISTEN_HELP,
         env = "WALLCLOCKD_LISTEN",
         value_delimiter = ','
@@ -51,7 +53,7 @@ struct Arguments {
     /// Receive buffer to ask of the kernel for each socket [default: 8388608, some 20,000 questions at once]
     ///
     /// The kernel grants twice what is asked, up to net.core.rmem_max, beyond it only to CAP_NET_ADMIN.
-    #[arg(long, value_name = "BYTES", env = "WALLCLOCKD_RECEIVE_BUFFER", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(long, value_name = "BYTES", value_hint = ValueHint::Other, env = "WALLCLOCKD_RECEIVE_BUFFER", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     receive_buffer: Option<u32>,
 
     /// Log more: each datagram. Twice: all there is
@@ -89,7 +91,10 @@ Exit status:
 
 Ask it:
   wallclock '%Y-%m-%d %H:%M:%S'
-  echo '%T' | nc -u -w1 127.0.0.1 9527";
+  echo '%T' | nc -u -w1 127.0.0.1 9527
+
+The protocol and the language of formats are in wallclockd(8); without it installed,
+  wallclockd --generate man | man -l -";
 
 /// Why the daemon does not start; each variant is a step.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +117,10 @@ enum StartError {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match command_line::read() {
+        Ok(arguments) => arguments,
+        Err(usage) => return usage,
+    };
     logging::start(logging::level(
         i16::from(arguments.verbose) - i16::from(arguments.quiet),
     ));
@@ -127,13 +135,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), StartError> {
     if let Some(what) = arguments.generate {
-        return generate(
-            what,
-            Arguments::command(),
-            Section::Admin,
-            &mut io::stdout(),
-        )
-        .map_err(StartError::Generate);
+        return generate(what, Arguments::command(), Page::Daemon, &mut io::stdout())
+            .map_err(StartError::Generate);
     }
     let signals = Signals::of_process().map_err(StartError::Signals)?;
     let mut clock = if arguments.utc {

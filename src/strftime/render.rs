@@ -261,6 +261,9 @@ impl<'b> Text<'b> {
             };
             return self.two_digits(value as u8, filler);
         }
+        if (0..10_000).contains(&value) && shape.width <= SHORT {
+            return self.short_number(value as u16, digits, shape);
+        }
         self.shaped_number(i64::from(value), digits, shape)
     }
 
@@ -296,9 +299,6 @@ impl<'b> Text<'b> {
 
     /// A width widens the number itself, but under `-` it is a text filled with spaces.
     fn shaped_number(&mut self, value: i64, digits: usize, shape: &Shape) -> Written {
-        if (0..10_000).contains(&value) && shape.width <= SHORT {
-            return self.short_number(value as u16, digits, shape);
-        }
         let decimal = Decimal::of(value.unsigned_abs());
         let shown = decimal.digits();
         let sign: &[u8] = if value < 0 { b"-" } else { b"" };
@@ -351,8 +351,8 @@ impl<'b> Text<'b> {
     /// `%z`: glibc fills sign and number each for itself, and cuts seconds off.
     fn posix_offset(&mut self, offset: i32, shape: &Shape) -> Written {
         self.padded(if offset < 0 { b"-" } else { b"+" }, shape)?;
-        let minutes = i64::from(offset.unsigned_abs() / 60);
-        self.shaped_number(minutes / 60 * 100 + minutes % 60, 4, shape)
+        let minutes = (offset.unsigned_abs() / 60).cast_signed();
+        self.number(minutes / 60 * 100 + minutes % 60, 4, shape)
     }
 
     /// `%:z` and its longer sisters, as GNU date has them: the width counts the sign and replaces the usual one.
