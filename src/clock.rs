@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, NaiveDateTime};
 use tz::TimeZone;
 
+use crate::strftime::face::Face;
 use crate::sync;
 
 /// All that the text of a format without sub-second parts depends on.
@@ -29,16 +30,19 @@ pub struct Second {
     doubtful: bool,
 }
 
+/// The longest abbreviation, in bytes.
+pub(crate) const ABBREVIATION: usize = 15;
+
 /// The zone's abbreviation, `%Z`. TZif and POSIX hold 3 to 6 letters; a longer one is cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Abbreviation {
-    bytes: [u8; 15],
+    bytes: [u8; ABBREVIATION],
     length: u8,
 }
 
 impl Abbreviation {
     fn of(text: &str) -> Abbreviation {
-        let mut bytes = [0; 15];
+        let mut bytes = [0; ABBREVIATION];
         let mut length = 0;
         for character in text.chars() {
             // The one rule that rule L needs of a zone: its name is no conversion.
@@ -70,11 +74,12 @@ impl fmt::Debug for Abbreviation {
 }
 
 /// An instant as a wall clock of one zone shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     second: Second,
     nanosecond: u32,
     local: NaiveDateTime,
+    face: Face,
 }
 
 impl Moment {
@@ -84,10 +89,10 @@ impl Moment {
     /// An instant beyond chrono's calendar (some 262,000 years either way; no kernel's clock holds one) is shown as
     /// 1970-01-01 00:00:00.
     pub fn new(unix_seconds: i64, nanosecond: u32, offset: i32, abbreviation: &str) -> Moment {
-        let local = unix_seconds
+        let shown = unix_seconds
             .checked_add(i64::from(offset))
             .and_then(|shown| DateTime::from_timestamp(shown, 0));
-        Moment {
+        let mut moment = Moment {
             second: Second {
                 unix: unix_seconds,
                 offset,
@@ -95,8 +100,11 @@ impl Moment {
                 doubtful: false,
             },
             nanosecond,
-            local: local.unwrap_or_default().naive_utc(),
-        }
+            local: shown.unwrap_or_default().naive_utc(),
+            face: Face::BLANK,
+        };
+        moment.face = Face::of(&moment);
+        moment
     }
 
     /// The same moment by a clock that must not be believed: nobody is told the time then.
@@ -130,9 +138,20 @@ impl Moment {
         self.second.abbreviation.as_str()
     }
 
+    /// The abbreviation in the front of an array, and how long it is.
+    pub(crate) fn abbreviation_bytes(&self) -> ([u8; ABBREVIATION], usize) {
+        let Abbreviation { bytes, length } = self.second.abbreviation;
+        (bytes, usize::from(length))
+    }
+
     /// The second this moment lies in: two moments of one second have the same text, sub-second parts aside.
     pub fn second(&self) -> &Second {
         &self.second
+    }
+
+    /// What the plain conversions read.
+    pub(crate) fn face(&self) -> &Face {
+        &self.face
     }
 
     /// Date and time of day as the zone shows them, whole seconds.
@@ -383,7 +402,8 @@ pub struct Clock {
     zone: Zone,
     watch: sync::Watch,
     require_sync: bool,
-    last: Option<Moment>,
+    /// What the last look showed.
+    last: Moment,
 }
 
 impl Clock {
@@ -415,7 +435,8 @@ impl Clock {
             zone,
             watch: sync::Watch::default(),
             require_sync: false,
-            last: None,
+            // No clock shows this one, so the first look is a fresh one.
+            last: Moment::new(i64::MIN, 0, 0, ""),
         }
     }
 
@@ -430,37 +451,46 @@ impl Clock {
     }
 
     /// Now (clock_gettime(2), `CLOCK_REALTIME`).
-    pub fn now(&mut self) -> Moment {
-        let (unix_seconds, nanosecond) = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
-            Err(before) => {
-                let before = before.duration();
-                match before.subsec_nanos() {
-                    0 => (-before.as_secs().cast_signed(), 0),
-                    nanos => (-before.as_secs().cast_signed() - 1, 1_000_000_000 - nanos),
-                }
-            }
-        };
-        if let Some(last) = &mut self.last
-            && last.second.unix == unix_seconds
-        {
-            last.nanosecond = nanosecond;
-            return *last;
+    pub fn now(&mut self) -> &Moment {
+        let (unix_seconds, nanosecond) = unix_now();
+        if self.last.second.unix == unix_seconds {
+            self.last.nanosecond = nanosecond;
+        } else {
+            // Any other second, an earlier one after a step back included.
+            self.last = self.begin(unix_seconds, nanosecond);
         }
-        // Any other second, an earlier one after a step back included.
+        &self.last
+    }
+
+    /// The first look in a second.
+    fn begin(&mut self, unix_seconds: i64, nanosecond: u32) -> Moment {
         self.zone.refresh();
         self.watch.look(unix_seconds);
-        let mut moment = self.at(unix_seconds, nanosecond);
+        let moment = self.at(unix_seconds, nanosecond);
         if self.require_sync && !matches!(self.watch.state(), sync::State::Synchronised { .. }) {
-            moment = moment.doubted();
+            moment.doubted()
+        } else {
+            moment
         }
-        self.last = Some(moment);
-        moment
     }
 
     /// Another instant as this clock's zone shows it.
     pub fn at(&self, unix_seconds: i64, nanosecond: u32) -> Moment {
         let (offset, abbreviation) = self.zone.at(unix_seconds);
         Moment::new(unix_seconds, nanosecond, offset, abbreviation)
+    }
+}
+
+/// Seconds since the Epoch, and nanoseconds within the second.
+fn unix_now() -> (i64, u32) {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
+        Err(before) => {
+            let before = before.duration();
+            match before.subsec_nanos() {
+                0 => (-before.as_secs().cast_signed(), 0),
+                nanos => (-before.as_secs().cast_signed() - 1, 1_000_000_000 - nanos),
+            }
+        }
     }
 }

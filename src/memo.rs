@@ -12,8 +12,8 @@ use crate::clock::{Moment, Second};
 /// A power of two; 64 formats in turn mostly find a slot of their own.
 const SLOTS: usize = 256;
 /// Longer questions and longer answers than these are rendered each time.
-const QUESTION: usize = 128;
-const ANSWER: usize = 192;
+const QUESTION: usize = 96;
+const ANSWER: usize = 128;
 
 /// The texts rendered last, one a slot.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Default for Memo {
 }
 
 impl Memo {
-    /// An empty memo; its memory (about 100 KiB) is all that it will ever have.
+    /// An empty memo; its memory (about 70 KiB) is all that it will ever have.
     pub fn new() -> Memo {
         let empty = Slot {
             second: None,

@@ -20,6 +20,7 @@
 //! # Ok::<(), FormatError>(())
 //! ```
 
+pub(crate) mod face;
 mod render;
 
 use std::fmt::{self, Write as _};
@@ -111,7 +112,7 @@ impl<'a> Format<'a> {
             sub_second: false,
         };
         walk(bytes, |piece| {
-            if let Piece::Conversion(kind, _) = piece {
+            if let Piece::Plain(kind, _) | Piece::Conversion(kind, _) = piece {
                 format.conversions += 1;
                 format.percents += usize::from(kind == Kind::Percent);
                 format.sub_second |= kind.is_sub_second();
@@ -188,6 +189,13 @@ pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendere
         if written.is_ok() {
             written = match piece {
                 Piece::Literal(bytes) => text.push(bytes),
+                Piece::Plain(kind, byte) => match moment.face().text(byte) {
+                    Some((bytes, length)) => text.push_front(bytes, length),
+                    None => {
+                        sub_second |= kind.is_sub_second();
+                        text.convert(kind, &Shape::PLAIN, moment)
+                    }
+                },
                 Piece::Conversion(kind, shape) => {
                     sub_second |= kind.is_sub_second();
                     text.convert(kind, shape, moment)
@@ -206,6 +214,8 @@ pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendere
 enum Piece<'a> {
     /// Bytes that stand for themselves; never empty.
     Literal(&'a [u8]),
+    /// A conversion of one byte.
+    Plain(Kind, u8),
     Conversion(Kind, &'a Shape),
 }
 
@@ -226,9 +236,11 @@ fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError
         if at < start {
             take(Piece::Literal(&bytes[at..start]));
         }
-        if let Some(kind) = bare_kind(bytes, start) {
+        if let Some(&byte) = bytes.get(start + 1)
+            && let Some(kind) = KINDS[usize::from(byte)]
+        {
             at = start + 2;
-            take(Piece::Conversion(kind, &Shape::PLAIN));
+            take(Piece::Plain(kind, byte));
         } else {
             let (conversion, end) = Conversion::read(bytes, start)?;
             at = end;
@@ -329,12 +341,30 @@ const fn letters(list: &[u8]) -> u128 {
     set
 }
 
+/// What a byte is as a flag, in bits, 0 for none: how to fill, upper case, swapped case. A table, because hundreds of flags in one
+/// question are too much for a branch predictor.
+static FLAGS: [u8; 256] = {
+    let mut flags = [0; 256];
+    flags[b'_' as usize] = 1;
+    flags[b'-' as usize] = 2;
+    flags[b'0' as usize] = 3;
+    flags[b'^' as usize] = UPPER;
+    flags[b'#' as usize] = SWAP;
+    flags
+};
+const FILLED: u8 = 3;
+const UPPER: u8 = 4;
+const SWAP: u8 = 8;
+
+/// By the bits of [`FILLED`].
+const PADS: [Pad; 4] = [Pad::Own, Pad::Space, Pad::Without, Pad::Zero];
+
 impl Conversion {
     /// Reads the conversion whose `%` is at `start`; also says where it ends. `bytes` are UTF-8.
     #[inline(always)]
     fn read(bytes: &[u8], start: usize) -> Result<(Conversion, usize), FormatError> {
         let mut at = start + 1;
-        let mut shape = Shape::PLAIN;
+        let mut flags = 0;
         let peek = |at: usize| {
             bytes
                 .get(at)
@@ -342,24 +372,50 @@ impl Conversion {
                 .ok_or(FormatError::CutOff { at: start })
         };
         loop {
-            match peek(at)? {
-                b'_' => shape.pad = Pad::Space,
-                b'-' => shape.pad = Pad::Without,
-                b'0' => shape.pad = Pad::Zero,
-                b'^' => shape.upper = true,
-                b'#' => shape.swap = true,
-                _ => break,
+            match FLAGS[usize::from(peek(at)?)] {
+                0 => break,
+                // The last one says how to fill.
+                flag if flag & FILLED != 0 => flags = flags & !FILLED | flag,
+                flag => flags |= flag,
             }
             at += 1;
         }
-        let flagged = at > start + 1;
+        let mut width: usize = 0;
         while let digit @ b'0'..=b'9' = peek(at)? {
-            shape.width = shape
-                .width
+            width = width
                 .saturating_mul(10)
                 .saturating_add(usize::from(digit - b'0'));
             at += 1;
         }
+        let shape = Shape {
+            pad: PADS[usize::from(flags & FILLED)],
+            upper: flags & UPPER != 0,
+            swap: flags & SWAP != 0,
+            width,
+        };
+        match KINDS[usize::from(peek(at)?)] {
+            Some(kind) if !kind.is_chronos() => Ok((Conversion { shape, kind }, at + 1)),
+            _ => {
+                let (kind, end) = Conversion::read_rest(bytes, start, at, at > start + 1, width)?;
+                Ok((Conversion { shape, kind }, end))
+            }
+        }
+    }
+
+    /// Reads what follows flags and width and is no plain letter: a modifier, or an extension. The rest starts at `at`.
+    fn read_rest(
+        bytes: &[u8],
+        start: usize,
+        mut at: usize,
+        shaped: bool,
+        width: usize,
+    ) -> Result<(Kind, usize), FormatError> {
+        let peek = |at: usize| {
+            bytes
+                .get(at)
+                .copied()
+                .ok_or(FormatError::CutOff { at: start })
+        };
         let modifier = match peek(at)? {
             letter @ (b'E' | b'O') => {
                 at += 1;
@@ -367,10 +423,7 @@ impl Conversion {
             }
             _ => None,
         };
-        // chrono knows no flags, no modifiers and no widths but its own.
-        let bare = !flagged && modifier.is_none();
-        let letter = peek(at)?;
-        let (kind, length) = match letter {
+        let (kind, length) = match peek(at)? {
             b':' => {
                 let mut colons = 1;
                 while colons < 4 && peek(at + colons)? == b':' {
@@ -380,25 +433,24 @@ impl Conversion {
                     .then_some(Kind::Offset(colons as u8));
                 (kind, colons + 1)
             }
-            b'.' if bare && shape.width == 0 => match peek(at + 1)? {
+            // chrono knows no flags, no modifiers, and no widths but those of %3f, %6f and %9f.
+            b'.' if !shaped && modifier.is_none() => match peek(at + 1)? {
                 b'f' => (Some(Kind::DottedFraction(0)), 2),
                 digit @ (b'3' | b'6' | b'9') if peek(at + 2)? == b'f' => {
                     (Some(Kind::DottedFraction(digit - b'0')), 3)
                 }
                 _ => (None, 1),
             },
-            b'f' if bare => match shape.width {
-                0 => (Some(Kind::Fraction(9)), 1),
-                digits @ (3 | 6 | 9) => (Some(Kind::Fraction(digits as u8)), 1),
-                _ => (None, 1),
-            },
-            b'+' if bare && shape.width == 0 => (Some(Kind::Rfc3339), 1),
-            b'v' if bare && shape.width == 0 => (Some(Kind::VmsDate), 1),
-            b'f' | b'v' | b'+' => (None, 1),
-            _ => (Kind::of(letter, modifier), 1),
+            b'f' if modifier.is_none() && at == start + 2 && matches!(width, 3 | 6 | 9) => {
+                (Some(Kind::Fraction(width as u8)), 1)
+            }
+            letter => (
+                Kind::of(letter, modifier).filter(|kind| !kind.is_chronos()),
+                1,
+            ),
         };
         match kind {
-            Some(kind) => Ok((Conversion { shape, kind }, at + length)),
+            Some(kind) => Ok((kind, at + length)),
             None => Err(FormatError::Unknown {
                 at: start,
                 character: character_at(bytes, at),
@@ -422,6 +474,14 @@ impl Kind {
         } else {
             KINDS[usize::from(letter)]
         }
+    }
+
+    /// Whether only chrono defines it, and so only as it stands, without flags, modifier or width.
+    fn is_chronos(self) -> bool {
+        matches!(
+            self,
+            Kind::Fraction(_) | Kind::DottedFraction(_) | Kind::Rfc3339 | Kind::VmsDate
+        )
     }
 
     /// Whether its text changes within a second.
@@ -459,13 +519,6 @@ static KINDS: [Option<Kind>; 256] = {
     }
     kinds
 };
-
-/// The conversion at `start`, where it is without flags, width and modifier: two bytes long.
-fn bare_kind(bytes: &[u8], start: usize) -> Option<Kind> {
-    bytes
-        .get(start + 1)
-        .and_then(|&letter| KINDS[usize::from(letter)])
-}
 
 /// The character that starts at a byte of UTF-8.
 fn character_at(bytes: &[u8], at: usize) -> char {

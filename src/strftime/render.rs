@@ -62,6 +62,18 @@ impl<'b> Text<'b> {
         Ok(())
     }
 
+    /// The first `length` bytes of an array; all of it is copied where there is room, which costs less.
+    pub(super) fn push_front<const N: usize>(&mut self, bytes: &[u8; N], length: usize) -> Written {
+        match self.room[self.length..].first_chunk_mut() {
+            Some(room) => {
+                *room = *bytes;
+                self.length += length;
+                Ok(())
+            }
+            None => self.push(&bytes[..length]),
+        }
+    }
+
     fn fill(&mut self, byte: u8, count: usize) -> Written {
         if count == 0 {
             return Ok(());
@@ -86,12 +98,12 @@ impl<'b> Text<'b> {
             }
             Kind::Nanoseconds => self.nanoseconds(moment.nanosecond(), shape),
             Kind::Fraction(digits) => {
-                self.push(&nine_digits(moment.nanosecond())[..usize::from(digits)])
+                self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
             }
             Kind::DottedFraction(0) => self.shortest_fraction(moment.nanosecond()),
             Kind::DottedFraction(digits) => {
                 self.push(b".")?;
-                self.push(&nine_digits(moment.nanosecond())[..usize::from(digits)])
+                self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
             }
             Kind::Rfc3339 => {
                 self.four_digit_year(moment)?;
@@ -146,7 +158,7 @@ impl<'b> Text<'b> {
             b'y' => self.number(local.year().rem_euclid(100), 2, shape),
             b'Y' => self.number(local.year(), 1, shape),
             b'z' => self.posix_offset(moment.offset(), shape),
-            b'Z' => self.abbreviation(moment.abbreviation(), shape),
+            b'Z' => self.abbreviation(moment, shape),
             b'D' | b'x' => self.composite(b"mdy", b"//", shape, moment),
             b'F' => self.composite(b"Ymd", b"--", shape, moment),
             b'R' => self.composite(b"HM", b":", shape, moment),
@@ -229,15 +241,18 @@ impl<'b> Text<'b> {
     }
 
     /// The zone's abbreviation: `#` makes it lower case, and beats `^`.
-    fn abbreviation(&mut self, abbreviation: &str, shape: &Shape) -> Written {
-        let start = self.length;
-        self.padded(abbreviation.as_bytes(), shape)?;
+    fn abbreviation(&mut self, moment: &Moment, shape: &Shape) -> Written {
+        let (mut bytes, length) = moment.abbreviation_bytes();
         if shape.swap {
-            self.room[start..self.length].make_ascii_lowercase();
+            bytes.make_ascii_lowercase();
         } else if shape.upper {
-            self.room[start..self.length].make_ascii_uppercase();
+            bytes.make_ascii_uppercase();
         }
-        Ok(())
+        if shape.width == 0 {
+            self.push_front(&bytes, length)
+        } else {
+            self.padded(&bytes[..length], shape)
+        }
     }
 
     /// The week of the year by the day that weeks begin with, `since_first` days ago: days before its first are in week 0.
@@ -403,14 +418,8 @@ impl<'b> Text<'b> {
     fn nanoseconds(&mut self, nanosecond: u32, shape: &Shape) -> Written {
         let width = if shape.width == 0 { 9 } else { shape.width };
         let all = nine_digits(nanosecond);
-        if width <= all.len()
-            && matches!(shape.pad, Pad::Own | Pad::Zero)
-            && let Some(room) = self.room[self.length..].first_chunk_mut()
-        {
-            // All nine, of a length the compiler knows; what is too much is written over.
-            *room = all;
-            self.length += width;
-            return Ok(());
+        if width <= all.len() && matches!(shape.pad, Pad::Own | Pad::Zero) {
+            return self.push_front(&all, width);
         }
         let mut digits = &all[..width.min(9)];
         if shape.pad == Pad::Space || shape.pad == Pad::Without && shape.width > 0 {
@@ -437,7 +446,7 @@ impl<'b> Text<'b> {
             _ => 9,
         };
         self.push(b".")?;
-        self.push(&nine_digits(nanosecond)[..digits])
+        self.push_front(&nine_digits(nanosecond), digits)
     }
 }
 

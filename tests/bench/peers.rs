@@ -39,13 +39,25 @@ impl Server {
     }
 
     /// The daemon, as a user would start it but for the port.
-    pub fn daemon(options: &[&str]) -> io::Result<Self> {
+    pub fn daemon(options: &[String]) -> io::Result<Self> {
         let mut command = Command::new(DAEMON);
         command
             .args(["--listen", "127.0.0.1:0"])
             .args(options)
             .env_remove("RUST_LOG");
         Self::that_tells_its_port(&mut command)
+    }
+
+    /// The daemon where it has to ask which address was meant, and which of two sockets was asked.
+    pub fn daemon_anywhere(options: &[String]) -> io::Result<Self> {
+        let mut command = Command::new(DAEMON);
+        command
+            .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
+            .args(options)
+            .env_remove("RUST_LOG");
+        let mut server = Self::that_tells_its_port(&mut command)?;
+        server.address.set_ip(Ipv4Addr::LOCALHOST.into());
+        Ok(server)
     }
 
     /// The Python original.

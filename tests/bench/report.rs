@@ -309,7 +309,7 @@ pub fn draw(path: &Path, results: &Results) -> io::Result<()> {
         .map(|row| Bar {
             name: row.name(),
             ratio: row.ratio(),
-            ours: row.peer == Peer::Daemon,
+            ours: matches!(row.peer, Peer::Daemon | Peer::Anywhere),
         })
         .collect();
     if let Some(directory) = path.parent() {

@@ -24,15 +24,18 @@ pub enum Peer {
     Floor,
     Plain,
     Daemon,
+    /// The daemon on a wildcard address and behind poll(2), as it is where it serves several sockets.
+    Anywhere,
     Chronyd,
     Python,
 }
 
 /// Everybody, in the order of the table.
-pub const PEERS: [Peer; 5] = [
+pub const PEERS: [Peer; 6] = [
     Peer::Floor,
     Peer::Plain,
     Peer::Daemon,
+    Peer::Anywhere,
     Peer::Chronyd,
     Peer::Python,
 ];
@@ -43,6 +46,7 @@ impl Peer {
             Peer::Floor => "echo, recvmmsg + sendmmsg: the floor",
             Peer::Plain => "echo, recvfrom + sendto",
             Peer::Daemon => "wallclockd",
+            Peer::Anywhere => "wallclockd on [::] and more",
             Peer::Chronyd => "chronyd (NTP)",
             Peer::Python => "the Python original",
         }
@@ -51,7 +55,7 @@ impl Peer {
     /// What everybody is asked where they are compared with each other.
     pub fn workload(self) -> Workload {
         match self {
-            Peer::Daemon | Peer::Python => Workload::formats(&[DEFAULT]),
+            Peer::Daemon | Peer::Anywhere | Peer::Python => Workload::formats(&[DEFAULT]),
             Peer::Floor | Peer::Plain => Workload::exact(DEFAULT.as_bytes(), echo::ANSWER),
             Peer::Chronyd => Workload::ntp(),
         }

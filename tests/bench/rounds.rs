@@ -87,15 +87,20 @@ impl Room {
         let server = match peer {
             Peer::Floor => Some(Server::echo(Echo::Floor, buffer)?),
             Peer::Plain => Some(Server::echo(Echo::Plain, buffer)?),
-            Peer::Daemon => Some(match buffer {
-                Some(bytes) => Server::daemon(&["--receive-buffer", &bytes.to_string()])?,
-                None => Server::daemon(&[])?,
-            }),
+            Peer::Daemon => Some(Server::daemon(&wide(buffer))?),
+            Peer::Anywhere => Some(Server::daemon_anywhere(&wide(buffer))?),
             Peer::Chronyd => self.chronyd.as_deref().map(Server::chronyd).transpose()?,
             Peer::Python => self.python.as_deref().map(Server::python).transpose()?,
         };
         Ok(server.map(|server| server.on_core(self.server_core)))
     }
+}
+
+/// The daemon's options for a receive buffer.
+fn wide(buffer: Option<i32>) -> Vec<String> {
+    buffer.map_or_else(Vec::new, |bytes| {
+        vec!["--receive-buffer".into(), bytes.to_string()]
+    })
 }
 
 /// The servers of one round, in the order of [`PEERS`].
@@ -114,7 +119,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Ok(true);
     }
     note("searching for the dearest question");
-    let searched = Server::daemon(&[])?.on_core(room.server_core);
+    let searched = Server::daemon(&wide(None))?.on_core(room.server_core);
     let dearest = dearest::search(&mut load, &searched)?;
     if options.dearest {
         print_dearest(&dearest);
@@ -193,7 +198,10 @@ fn start_all(room: &Room) -> io::Result<(Server, Servers)> {
     let mut servers: Servers = Default::default();
     for (peer, server) in PEERS.into_iter().zip(&mut servers) {
         // The daemon is measured as a user starts it; what it asks for itself is enough.
-        *server = room.start(peer, (peer != Peer::Daemon).then_some(WIDE))?;
+        *server = room.start(
+            peer,
+            (!matches!(peer, Peer::Daemon | Peer::Anywhere)).then_some(WIDE),
+        )?;
     }
     Ok((floor, servers))
 }
@@ -226,6 +234,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
         ours(NANOSECONDS, Workload::nanoseconds()),
         ours(SIXTY_FOUR, Workload::formats(&questions::sixty_four())),
         ours(DIFFERENT, Workload::formats(&questions::different(FORMATS))),
+        alike(Peer::Anywhere),
         alike(Peer::Chronyd),
         alike(Peer::Python),
         Row::new(Peer::Floor, LONGEST, longest),
@@ -289,7 +298,7 @@ fn half_load(
         // Everybody who can keep up with the echo is asked at the echo's pace, to be comparable.
         let pace = match peer {
             Peer::Chronyd | Peer::Python => rate(peer).min(rate(Peer::Plain)) / 2.0,
-            Peer::Floor | Peer::Plain | Peer::Daemon => rate(Peer::Plain) / 2.0,
+            Peer::Floor | Peer::Plain | Peer::Daemon | Peer::Anywhere => rate(Peer::Plain) / 2.0,
         };
         let paced = load.paced(server.address, &mut peer.workload(), pace, plan.paced)?;
         let manners = &mut manners[peer as usize];
@@ -361,7 +370,7 @@ fn lonely_rows() -> Vec<Row> {
 fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
     let echoes = ALONE.into_iter().map(|echo| Server::echo(echo, Some(WIDE)));
     let servers = echoes
-        .chain([Server::daemon(&[])])
+        .chain([Server::daemon(&wide(None))])
         .collect::<io::Result<Vec<_>>>()?;
     for (server, row) in servers.into_iter().zip(&mut *rows) {
         let server = server.on_core(room.load_core);
@@ -404,7 +413,7 @@ fn idle(plan: &Plan, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
 
 fn memory(load: &mut Load, plan: &Plan, room: &Room) -> io::Result<Memory> {
     note("memory");
-    let daemon = Server::daemon(&[])?.on_core(room.server_core);
+    let daemon = Server::daemon(&wide(None))?.on_core(room.server_core);
     let mut workload = Workload::formats(&questions::different(FORMATS));
     let mut asked = |count| -> io::Result<(u64, Sample)> {
         let sample = measure::crowd(load, &daemon, &mut workload, Until::Answered(count))?;
@@ -436,10 +445,10 @@ fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
         20 => Ok(()),
         _ => Err(io::Error::other(format!("the client said {output:?}"))),
     };
-    let serving = Server::daemon(&[])?.on_core(room.server_core);
+    let serving = Server::daemon(&wide(None))?.on_core(room.server_core);
     let mut spawned = Spawned::default();
     for _ in 0..plan.starts {
-        let start = || Server::daemon(&[])?.wait_for_answer(DEFAULT.as_bytes());
+        let start = || Server::daemon(&wide(None))?.wait_for_answer(DEFAULT.as_bytes());
         spawned.daemon.push(timed(&start)?);
         spawned.client.push(timed(&|| {
             checked(peers::ask_with_client(serving.address)?)
