@@ -86,15 +86,21 @@ fn localtime(instant: i64) -> libc::tm {
     }
 }
 
-/// glibc's text of a piece; `None` where it is longer than the room.
-fn glibc(piece: &[u8], tm: &libc::tm, room: &mut [u8; ROOM]) -> Option<usize> {
+/// glibc's text of a piece; `None` where it and its NUL are longer than [`ROOM`].
+fn glibc(piece: &[u8], tm: &libc::tm, room: &mut [u8; ROOM + 1]) -> Option<usize> {
     // strftime returns 0 for "too long" and for "nothing" alike: a letter ahead tells them apart.
     let mut format = [0; 1100];
     format[0] = b'x';
     format[1..=piece.len()].copy_from_slice(piece);
     // SAFETY: the format ends with a NUL, as it is shorter than its array; the room's length is given; tm is valid.
-    let length =
-        unsafe { libc::strftime(room.as_mut_ptr().cast(), ROOM, format.as_ptr().cast(), tm) };
+    let length = unsafe {
+        libc::strftime(
+            room.as_mut_ptr().cast(),
+            room.len(),
+            format.as_ptr().cast(),
+            tm,
+        )
+    };
     (length > 0).then(|| {
         room.copy_within(1..length, 0);
         length - 1
@@ -271,7 +277,7 @@ fn run(data: &[u8]) {
     let context = || format!("{text:?} at {moment:?}");
 
     let (mut at, mut length, mut percents, mut conversions, mut sub_second) = (0, 0, 0, 0, false);
-    let mut theirs = [0; ROOM];
+    let mut theirs = [0; ROOM + 1];
     let mut fits = true;
     while at < text.len() {
         let (piece, size) = next(&text[at..]).expect("looked at before");
@@ -394,7 +400,7 @@ fn passed_through(conversion: &[u8], tm: &libc::tm) {
     }
     let length = conversion.len() - narrow.len() + narrow.find(letter).unwrap_or(0) + 1;
     let conversion = &conversion[..length];
-    let mut theirs = [0; ROOM];
+    let mut theirs = [0; ROOM + 1];
     if let Some(written) = glibc(conversion, tm, &mut theirs) {
         let raw = &theirs[written.saturating_sub(length)..written];
         assert!(
