@@ -170,6 +170,16 @@ pub fn silence_towards(peer: SocketAddr) -> Option<Silence> {
 
 /// Rules 2 to 6: the answer to whoever asked.
 pub fn reply(question: &[u8], moment: &Moment, room: &mut [u8; MAX_ANSWER]) -> Verdict {
+    reply_by(question, moment, room, render)
+}
+
+/// The same, with the format rendered by something that does what [`render`] does.
+pub(crate) fn reply_by(
+    question: &[u8],
+    moment: &Moment,
+    room: &mut [u8; MAX_ANSWER],
+    render: impl FnOnce(&[u8], &Moment, &mut [u8]) -> Result<Rendered, RenderError>,
+) -> Verdict {
     let limit = answer_limit(question.len());
     let format = if is_blank(question) {
         DEFAULT_FORMAT.as_bytes()

@@ -16,7 +16,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, NaiveDateTime};
 use tz::TimeZone;
 
-use crate::strftime::face::Face;
 use crate::sync;
 
 /// All that the text of a format without sub-second parts depends on.
@@ -74,12 +73,11 @@ impl fmt::Debug for Abbreviation {
 }
 
 /// An instant as a wall clock of one zone shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     second: Second,
     nanosecond: u32,
     local: NaiveDateTime,
-    face: Face,
 }
 
 impl Moment {
@@ -92,7 +90,7 @@ impl Moment {
         let shown = unix_seconds
             .checked_add(i64::from(offset))
             .and_then(|shown| DateTime::from_timestamp(shown, 0));
-        let mut moment = Moment {
+        Moment {
             second: Second {
                 unix: unix_seconds,
                 offset,
@@ -101,10 +99,7 @@ impl Moment {
             },
             nanosecond,
             local: shown.unwrap_or_default().naive_utc(),
-            face: Face::BLANK,
-        };
-        moment.face = Face::of(&moment);
-        moment
+        }
     }
 
     /// The same moment by a clock that must not be believed: nobody is told the time then.
@@ -147,11 +142,6 @@ impl Moment {
     /// The second this moment lies in: two moments of one second have the same text, sub-second parts aside.
     pub fn second(&self) -> &Second {
         &self.second
-    }
-
-    /// What the plain conversions read.
-    pub(crate) fn face(&self) -> &Face {
-        &self.face
     }
 
     /// Date and time of day as the zone shows them, whole seconds.
@@ -451,7 +441,7 @@ impl Clock {
     }
 
     /// Now (clock_gettime(2), `CLOCK_REALTIME`).
-    pub fn now(&mut self) -> &Moment {
+    pub fn now(&mut self) -> Moment {
         let (unix_seconds, nanosecond) = unix_now();
         if self.last.second.unix == unix_seconds {
             self.last.nanosecond = nanosecond;
@@ -459,7 +449,7 @@ impl Clock {
             // Any other second, an earlier one after a step back included.
             self.last = self.begin(unix_seconds, nanosecond);
         }
-        &self.last
+        self.last
     }
 
     /// The first look in a second.

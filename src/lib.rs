@@ -36,7 +36,7 @@
 //!
 //! let mut clock = Clock::utc();
 //! let mut room = [0; MAX_ANSWER];
-//! let verdict = answer(b"%Y-%m-%dT%H:%M:%SZ", "192.0.2.7:40000".parse().unwrap(), clock.now(), &mut room);
+//! let verdict = answer(b"%Y-%m-%dT%H:%M:%SZ", "192.0.2.7:40000".parse().unwrap(), &clock.now(), &mut room);
 //! assert_eq!(verdict.length(), "2026-07-05T01:05:07Z".len());
 //! ```
 

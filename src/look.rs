@@ -162,6 +162,6 @@ fn text(clock: &mut Clock, format: &[u8]) -> String {
     let mut room = [0; 64];
     let length = Format::parse(format)
         .ok()
-        .and_then(|f| f.render(clock.now(), &mut room).ok());
+        .and_then(|f| f.render(&clock.now(), &mut room).ok());
     String::from_utf8_lossy(&room[..length.unwrap_or(0)]).into_owned()
 }

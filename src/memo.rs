@@ -6,8 +6,9 @@
 
 use std::net::SocketAddr;
 
-use crate::answer::{MAX_ANSWER, Verdict, reply, silence_towards};
+use crate::answer::{MAX_ANSWER, Verdict, reply_by, silence_towards};
 use crate::clock::{Moment, Second};
+use crate::strftime::Face;
 
 /// A power of two; 64 formats in turn mostly find a slot of their own.
 const SLOTS: usize = 256;
@@ -19,6 +20,7 @@ const ANSWER: usize = 128;
 #[derive(Debug)]
 pub struct Memo {
     slots: Box<[Slot]>,
+    face: Face,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl Default for Memo {
 }
 
 impl Memo {
-    /// An empty memo; its memory (about 70 KiB) is all that it will ever have.
+    /// An empty memo; its memory (about 120 KiB) is all that it will ever have.
     pub fn new() -> Memo {
         let empty = Slot {
             second: None,
@@ -48,6 +50,7 @@ impl Memo {
         };
         Memo {
             slots: vec![empty; SLOTS].into_boxed_slice(),
+            face: Face::new(),
         }
     }
 
@@ -62,10 +65,16 @@ impl Memo {
         if let Some(silence) = silence_towards(peer) {
             return Verdict::Ignored(silence);
         }
+        let Memo { slots, face } = self;
+        let mut reply = |room: &mut _| {
+            reply_by(question, moment, room, |format, moment, room| {
+                face.render(format, moment, room)
+            })
+        };
         if question.len() > QUESTION {
-            return reply(question, moment, room);
+            return reply(room);
         }
-        let slot = &mut self.slots[slot_of(question)];
+        let slot = &mut slots[slot_of(question)];
         if slot.second.as_ref() == Some(moment.second())
             && slot.question[..slot.question_length] == *question
         {
@@ -76,7 +85,7 @@ impl Memo {
                 sub_second: false,
             };
         }
-        let verdict = reply(question, moment, room);
+        let verdict = reply(room);
         if let Verdict::Answered {
             length,
             sub_second: false,

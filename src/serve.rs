@@ -368,7 +368,7 @@ impl Server {
         let moment = clock.now();
         let (mut answered, mut refused, mut ignored) = (0, 0, 0);
         batch.answer_each(|question, peer, room| {
-            let verdict = memo.answer(question, peer, moment, room);
+            let verdict = memo.answer(question, peer, &moment, room);
             match verdict {
                 Verdict::Answered { .. } => answered += 1,
                 Verdict::Refused { .. } => refused += 1,

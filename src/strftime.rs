@@ -20,14 +20,15 @@
 //! # Ok::<(), FormatError>(())
 //! ```
 
-pub(crate) mod face;
+mod face;
 mod render;
 
 use std::fmt::{self, Write as _};
 
 use crate::clock::Moment;
 
-use render::Text;
+pub use face::Face;
+use render::{Text, Written};
 
 /// A format that holds only conversions we know: UTF-8 without NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,20 +106,19 @@ impl<'a> Format<'a> {
     ///
     /// The first thing wrong: not UTF-8, then a NUL, then the leftmost conversion that is unknown or cut off.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        let mut format = Format {
+        let mut count = Counting::default();
+        walk(bytes, &mut count)?;
+        let Counting {
+            conversions,
+            percents,
+            sub_second,
+        } = count;
+        Ok(Format {
             bytes,
-            conversions: 0,
-            percents: 0,
-            sub_second: false,
-        };
-        walk(bytes, |piece| {
-            if let Piece::Plain(kind, _) | Piece::Conversion(kind, _) = piece {
-                format.conversions += 1;
-                format.percents += usize::from(kind == Kind::Percent);
-                format.sub_second |= kind.is_sub_second();
-            }
-        })?;
-        Ok(format)
+            conversions,
+            percents,
+            sub_second,
+        })
     }
 
     /// The format as it was given.
@@ -182,45 +182,27 @@ pub enum RenderError {
 ///
 /// Those of both; bytes that are no format are told of even where the text would not have fitted.
 pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendered, RenderError> {
-    let mut text = Text::new(room);
-    let mut written = Ok(());
-    let mut sub_second = false;
-    walk(format, |piece| {
-        if written.is_ok() {
-            written = match piece {
-                Piece::Literal(bytes) => text.push(bytes),
-                Piece::Plain(kind, byte) => match moment.face().text(byte) {
-                    Some((bytes, length)) => text.push_front(bytes, length),
-                    None => {
-                        sub_second |= kind.is_sub_second();
-                        text.convert(kind, &Shape::PLAIN, moment)
-                    }
-                },
-                Piece::Conversion(kind, shape) => {
-                    sub_second |= kind.is_sub_second();
-                    text.convert(kind, shape, moment)
-                }
-            };
-        }
-    })?;
-    written?;
-    Ok(Rendered {
-        length: text.length(),
-        sub_second,
-    })
+    let mut writing = Writing::new(room, moment);
+    walk(format, &mut writing)?;
+    writing.end()
 }
 
-/// What a format is made of.
-enum Piece<'a> {
-    /// Bytes that stand for themselves; never empty.
-    Literal(&'a [u8]),
-    /// A conversion of one byte.
-    Plain(Kind, u8),
-    Conversion(Kind, &'a Shape),
+/// Takes the pieces of a format as they are read.
+trait Sink {
+    /// Bytes that stand for themselves; never none.
+    fn literal(&mut self, bytes: &[u8]);
+
+    /// A conversion: its bytes, and what they say.
+    fn conversion(&mut self, bytes: &[u8], kind: Kind, shape: &Shape);
+
+    /// Whether the conversion that these bytes start with need not be read, and was taken; says how long it is.
+    fn known(&mut self, _bytes: &[u8]) -> Option<usize> {
+        None
+    }
 }
 
-/// The one reader of formats: hands every piece on, in order.
-fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError> {
+/// The one reader of formats.
+fn walk(bytes: &[u8], sink: &mut impl Sink) -> Result<(), FormatError> {
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(FormatError::NotUtf8 {
             at: error.valid_up_to(),
@@ -234,23 +216,84 @@ fn walk(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) -> Result<(), FormatError
     let mut at = 0;
     while let Some(start) = find_percent(bytes, at) {
         if at < start {
-            take(Piece::Literal(&bytes[at..start]));
+            sink.literal(&bytes[at..start]);
         }
-        if let Some(&byte) = bytes.get(start + 1)
-            && let Some(kind) = KINDS[usize::from(byte)]
-        {
-            at = start + 2;
-            take(Piece::Plain(kind, byte));
-        } else {
-            let (conversion, end) = Conversion::read(bytes, start)?;
-            at = end;
-            take(Piece::Conversion(conversion.kind, &conversion.shape));
+        if let Some(length) = sink.known(&bytes[start..]) {
+            at = start + length;
+            continue;
         }
+        let (conversion, end) = Conversion::read(bytes, start)?;
+        sink.conversion(&bytes[start..end], conversion.kind, &conversion.shape);
+        at = end;
     }
     if at < bytes.len() {
-        take(Piece::Literal(&bytes[at..]));
+        sink.literal(&bytes[at..]);
     }
     Ok(())
+}
+
+/// Counts what a format holds.
+#[derive(Default)]
+struct Counting {
+    conversions: usize,
+    percents: usize,
+    sub_second: bool,
+}
+
+impl Sink for Counting {
+    fn literal(&mut self, _bytes: &[u8]) {}
+
+    fn conversion(&mut self, _bytes: &[u8], kind: Kind, _shape: &Shape) {
+        self.conversions += 1;
+        self.percents += usize::from(kind == Kind::Percent);
+        self.sub_second |= kind.is_sub_second();
+    }
+}
+
+/// Writes the text of a moment.
+struct Writing<'m, 'b> {
+    text: Text<'b>,
+    moment: &'m Moment,
+    written: Written,
+    sub_second: bool,
+}
+
+impl<'m, 'b> Writing<'m, 'b> {
+    fn new(room: &'b mut [u8], moment: &'m Moment) -> Writing<'m, 'b> {
+        Writing {
+            text: Text::new(room),
+            moment,
+            written: Ok(()),
+            sub_second: false,
+        }
+    }
+
+    /// Goes on, unless the room is full already: what follows is only read then.
+    fn write(&mut self, write: impl FnOnce(&mut Text<'b>) -> Written) {
+        if self.written.is_ok() {
+            self.written = write(&mut self.text);
+        }
+    }
+
+    fn end(self) -> Result<Rendered, RenderError> {
+        self.written?;
+        Ok(Rendered {
+            length: self.text.length(),
+            sub_second: self.sub_second,
+        })
+    }
+}
+
+impl Sink for Writing<'_, '_> {
+    fn literal(&mut self, bytes: &[u8]) {
+        self.write(|text| text.push(bytes));
+    }
+
+    fn conversion(&mut self, _bytes: &[u8], kind: Kind, shape: &Shape) {
+        self.sub_second |= kind.is_sub_second();
+        let moment = self.moment;
+        self.write(|text| text.convert(kind, shape, moment));
+    }
 }
 
 fn find_percent(bytes: &[u8], from: usize) -> Option<usize> {
@@ -363,6 +406,18 @@ impl Conversion {
     /// Reads the conversion whose `%` is at `start`; also says where it ends. `bytes` are UTF-8.
     #[inline(always)]
     fn read(bytes: &[u8], start: usize) -> Result<(Conversion, usize), FormatError> {
+        // Nearly every conversion is a letter without flags.
+        if let Some(&letter) = bytes.get(start + 1)
+            && let Some(kind) = KINDS[usize::from(letter)]
+        {
+            return Ok((
+                Conversion {
+                    shape: Shape::PLAIN,
+                    kind,
+                },
+                start + 2,
+            ));
+        }
         let mut at = start + 1;
         let mut flags = 0;
         let peek = |at: usize| {
@@ -393,35 +448,57 @@ impl Conversion {
             swap: flags & SWAP != 0,
             width,
         };
-        match KINDS[usize::from(peek(at)?)] {
-            Some(kind) if !kind.is_chronos() => Ok((Conversion { shape, kind }, at + 1)),
+        let (modifier, refused) = match peek(at)? {
+            b'E' => (Some(b'E'), NOT_AFTER_E),
+            b'O' => (Some(b'O'), NOT_AFTER_O),
+            _ => (None, 0),
+        };
+        at += usize::from(modifier.is_some());
+        let letter = peek(at)?;
+        match KINDS[usize::from(letter)] {
+            Some(kind) if !kind.is_chronos() && refused >> (letter & 127) & 1 == 0 => {
+                Ok((Conversion { shape, kind }, at + 1))
+            }
             _ => {
-                let (kind, end) = Conversion::read_rest(bytes, start, at, at > start + 1, width)?;
+                let extension = Extension {
+                    start,
+                    at,
+                    shaped: at > start + 1,
+                    modifier,
+                    width,
+                };
+                let (kind, end) = extension.read(bytes)?;
                 Ok((Conversion { shape, kind }, end))
             }
         }
     }
+}
 
-    /// Reads what follows flags and width and is no plain letter: a modifier, or an extension. The rest starts at `at`.
-    fn read_rest(
-        bytes: &[u8],
-        start: usize,
-        mut at: usize,
-        shaped: bool,
-        width: usize,
-    ) -> Result<(Kind, usize), FormatError> {
+/// What is no letter of glibc's, as far as it was read: what stands between `start` and `at`.
+struct Extension {
+    start: usize,
+    at: usize,
+    /// Whether anything stands between them.
+    shaped: bool,
+    modifier: Option<u8>,
+    width: usize,
+}
+
+impl Extension {
+    /// Reads the rest of what GNU date and chrono define with more than a letter; says where it ends.
+    fn read(self, bytes: &[u8]) -> Result<(Kind, usize), FormatError> {
+        let Extension {
+            start,
+            at,
+            shaped,
+            modifier,
+            width,
+        } = self;
         let peek = |at: usize| {
             bytes
                 .get(at)
                 .copied()
                 .ok_or(FormatError::CutOff { at: start })
-        };
-        let modifier = match peek(at)? {
-            letter @ (b'E' | b'O') => {
-                at += 1;
-                Some(letter)
-            }
-            _ => None,
         };
         let (kind, length) = match peek(at)? {
             b':' => {
@@ -434,7 +511,7 @@ impl Conversion {
                 (kind, colons + 1)
             }
             // chrono knows no flags, no modifiers, and no widths but those of %3f, %6f and %9f.
-            b'.' if !shaped && modifier.is_none() => match peek(at + 1)? {
+            b'.' if !shaped => match peek(at + 1)? {
                 b'f' => (Some(Kind::DottedFraction(0)), 2),
                 digit @ (b'3' | b'6' | b'9') if peek(at + 2)? == b'f' => {
                     (Some(Kind::DottedFraction(digit - b'0')), 3)
@@ -444,10 +521,7 @@ impl Conversion {
             b'f' if modifier.is_none() && at == start + 2 && matches!(width, 3 | 6 | 9) => {
                 (Some(Kind::Fraction(width as u8)), 1)
             }
-            letter => (
-                Kind::of(letter, modifier).filter(|kind| !kind.is_chronos()),
-                1,
-            ),
+            _ => (None, 1),
         };
         match kind {
             Some(kind) => Ok((kind, at + length)),
@@ -460,22 +534,6 @@ impl Conversion {
 }
 
 impl Kind {
-    /// The conversions of one byte, as far as they need no look at their flags and width.
-    fn of(letter: u8, modifier: Option<u8>) -> Option<Kind> {
-        let refused = match modifier {
-            None => 0,
-            Some(b'E') => NOT_AFTER_E,
-            Some(_) => NOT_AFTER_O,
-        };
-        // Beyond ASCII there is no conversion.
-        let refused = letter < 128 && refused >> letter & 1 == 1;
-        if refused {
-            None
-        } else {
-            KINDS[usize::from(letter)]
-        }
-    }
-
     /// Whether only chrono defines it, and so only as it stands, without flags, modifier or width.
     fn is_chronos(self) -> bool {
         matches!(

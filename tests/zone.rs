@@ -223,9 +223,9 @@ fn a_zone_that_cannot_be_understood_is_an_error() {
 fn the_clock_goes_on_within_its_second_and_over_its_edge() {
     let mut clock = Clock::utc();
     let start = Instant::now();
-    let mut last = clock.now().clone();
+    let mut last = clock.now();
     while start.elapsed() < Duration::from_millis(1200) {
-        let now = clock.now().clone();
+        let now = clock.now();
         let order =
             |moment: &wallclock::clock::Moment| (moment.unix_seconds(), moment.nanosecond());
         assert!(order(&now) >= order(&last) || now.unix_seconds() == last.unix_seconds());

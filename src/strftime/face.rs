@@ -1,60 +1,178 @@
-//! The face of the clock: what every plain conversion reads in one second.
+//! The face of the clock: what each short conversion reads now.
 
-use std::fmt;
+use super::{Kind, RenderError, Rendered, Shape, Sink, Writing, walk};
+use crate::clock::{Moment, Second};
 
-use super::render::Text;
-use super::{Kind, Shape};
-use crate::clock::Moment;
+/// The longest text that is kept, in bytes. One size for all: a copy of a length known to the compiler costs less.
+const TEXT: usize = 31;
 
-/// The longest text that is kept, `%c` in a year of four digits. The one size lets a copy be of a length known to the compiler.
-const TEXT: usize = 24;
+/// What may stand between `%` and the letter of a conversion of three bytes.
+const MIDDLES: &[u8] = b"_-0^#123456789EO:";
 
-/// The letters from `@` on; what falls into one slot by its low bits is told apart when the face is made.
-const SLOTS: usize = 64;
+/// Letters have six low bits of their own, from `@` to DEL.
+const LETTERS: usize = 64;
 
-/// The texts of the conversions that are one letter and stay as they are within a second.
+/// The row of each middle; 0 is the row of the conversions without one, and what is no middle has none.
+static ROWS: [Option<u8>; 256] = {
+    let mut rows = [None; 256];
+    let mut index = 0;
+    while index < MIDDLES.len() {
+        rows[MIDDLES[index] as usize] = Some(index as u8 + 1);
+        index += 1;
+    }
+    rows
+};
+
+/// The texts of conversions of two and three bytes, kept for the second they were rendered in; those of fractions, for their moment.
 ///
-/// Made once a second, so that a question of hundreds of conversions costs no more than some copies.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Face {
-    texts: [[u8; TEXT]; SLOTS],
-    /// 0 where there is none.
-    lengths: [u8; SLOTS],
+/// A question may hold hundreds of them, and no two questions need be alike: rendered each time, they would make the
+/// dearest question cost half as much again. A text gets in when its conversion was read and rendered once.
+#[derive(Debug)]
+pub struct Face {
+    now: Option<(Second, u32)>,
+    /// Counts the moments, so that a new one forgets all texts at no cost.
+    moment: u64,
+    /// The first moment of the second.
+    second: u64,
+    texts: Box<[Kept]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// When it was rendered; 0 is never.
+    moment: u64,
+    length: u8,
+    text: [u8; TEXT],
+}
+
+impl Default for Face {
+    fn default() -> Face {
+        Face::new()
+    }
 }
 
 impl Face {
-    /// A clock without hands.
-    pub(crate) const BLANK: Face = Face {
-        texts: [[0; TEXT]; SLOTS],
-        lengths: [0; SLOTS],
-    };
-
-    /// What a moment's clock shows.
-    pub(crate) fn of(moment: &Moment) -> Face {
-        let mut face = Face::BLANK;
-        for letter in b'@'..=b'\x7f' {
-            let slot = usize::from(letter) % SLOTS;
-            let mut text = Text::new(&mut face.texts[slot]);
-            if let Some(kind) = Kind::bare(letter)
-                && !kind.is_sub_second()
-                && text.convert(kind, &Shape::PLAIN, moment).is_ok()
-            {
-                face.lengths[slot] = text.length() as u8;
-            }
+    /// A clock that nobody has looked at; its memory (45 KiB) is all that it will ever have.
+    pub fn new() -> Face {
+        let never = Kept {
+            moment: 0,
+            length: 0,
+            text: [0; TEXT],
+        };
+        Face {
+            now: None,
+            moment: 0,
+            second: 1,
+            texts: vec![never; (1 + MIDDLES.len()) * LETTERS].into_boxed_slice(),
         }
-        face
     }
 
-    /// The text of a conversion of this one byte; `None` where it is to be rendered.
-    pub(super) fn text(&self, byte: u8) -> Option<(&[u8; TEXT], usize)> {
-        let slot = usize::from(byte) % SLOTS;
-        let length = usize::from(self.lengths[slot]);
-        (byte >= b'@' && length > 0).then(|| (&self.texts[slot], length))
+    /// What [`render`](super::render()) does, from memory where that goes.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn render(
+        &mut self,
+        format: &[u8],
+        moment: &Moment,
+        room: &mut [u8],
+    ) -> Result<Rendered, RenderError> {
+        let now = Some((*moment.second(), moment.nanosecond()));
+        if self.now != now {
+            self.moment += 1;
+            if self
+                .now
+                .is_none_or(|(second, _)| second != *moment.second())
+            {
+                self.second = self.moment;
+            }
+            self.now = now;
+        }
+        let mut sink = Looking {
+            face: self,
+            writing: Writing::new(room, moment),
+        };
+        walk(format, &mut sink)?;
+        sink.writing.end()
+    }
+
+    fn place(row: u8, letter: u8) -> Option<usize> {
+        (letter >= b'@').then(|| usize::from(row) * LETTERS + usize::from(letter) % LETTERS)
+    }
+
+    fn kept(&self, row: u8, letter: u8) -> Option<&Kept> {
+        let kept = &self.texts[Face::place(row, letter)?];
+        let since = if is_fraction(letter) {
+            self.moment
+        } else {
+            self.second
+        };
+        (kept.moment >= since).then_some(kept)
+    }
+
+    /// Keeps the text of a conversion, where it is short on both sides.
+    fn keep(&mut self, conversion: &[u8], text: &[u8]) {
+        let place = match *conversion {
+            [_, letter] => Face::place(0, letter),
+            [_, middle, letter] => {
+                ROWS[usize::from(middle)].and_then(|row| Face::place(row, letter))
+            }
+            _ => None,
+        };
+        if let Some(place) = place
+            && text.len() <= TEXT
+        {
+            let kept = &mut self.texts[place];
+            kept.moment = self.moment;
+            kept.length = text.len() as u8;
+            kept.text[..text.len()].copy_from_slice(text);
+        }
     }
 }
 
-impl fmt::Debug for Face {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Face")
+/// Whether a text with this letter changes within a second, whatever stands before it.
+fn is_fraction(letter: u8) -> bool {
+    matches!(letter, b'N' | b'f')
+}
+
+/// Writes what it knows and remembers what it did not.
+struct Looking<'f, 'm, 'b> {
+    face: &'f mut Face,
+    writing: Writing<'m, 'b>,
+}
+
+impl Sink for Looking<'_, '_, '_> {
+    fn literal(&mut self, bytes: &[u8]) {
+        self.writing.literal(bytes);
+    }
+
+    fn known(&mut self, bytes: &[u8]) -> Option<usize> {
+        let &[_, first, ref rest @ ..] = bytes else {
+            return None;
+        };
+        let (kept, letter, length) = match self.face.kept(0, first) {
+            Some(kept) => (kept, first, 2),
+            None => {
+                let letter = *rest.first()?;
+                (
+                    self.face.kept(ROWS[usize::from(first)]?, letter)?,
+                    letter,
+                    3,
+                )
+            }
+        };
+        self.writing.sub_second |= is_fraction(letter);
+        self.writing
+            .write(|text| text.push_front(&kept.text, usize::from(kept.length)));
+        Some(length)
+    }
+
+    fn conversion(&mut self, bytes: &[u8], kind: Kind, shape: &Shape) {
+        let start = self.writing.text.length();
+        self.writing.conversion(bytes, kind, shape);
+        if self.writing.written.is_ok() {
+            self.face.keep(bytes, self.writing.text.since(start));
+        }
     }
 }

@@ -41,7 +41,8 @@ pub(super) struct Text<'b> {
     length: usize,
 }
 
-type Written = Result<(), TextTooLong>;
+/// What became of a piece of text.
+pub(super) type Written = Result<(), TextTooLong>;
 
 impl<'b> Text<'b> {
     pub(super) fn new(room: &'b mut [u8]) -> Text<'b> {
@@ -50,6 +51,11 @@ impl<'b> Text<'b> {
 
     pub(super) fn length(&self) -> usize {
         self.length
+    }
+
+    /// What was written since the text was so long.
+    pub(super) fn since(&self, length: usize) -> &[u8] {
+        &self.room[length..self.length]
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Written {
