@@ -108,22 +108,36 @@ impl Line {
             };
             let heard = Instant::now();
             let answer = &room[..length];
-            if let Some(text) = answer.strip_prefix(&nonce) {
-                if text.iter().filter(|&&byte| byte == b'%').count() > format.percents() {
-                    return Err(TryError::Foreign(printable(text)));
-                }
-                return Ok(Heard {
+            if let Some(text) = read_answer(answer, &nonce, format) {
+                return text.map(|text| Heard {
                     text: text.to_owned(),
                     asked,
                     heard,
                 });
             }
-            // An error answer holds nothing of the question, not even the nonce. A late one of an earlier try says the same as this try's would.
-            if let Some(reason) = answer.strip_prefix(ERROR_PREFIX.as_bytes()) {
-                return Err(TryError::Refused(printable(reason)));
-            }
         }
     }
+}
+
+/// What a server's datagram is to the try that led with this nonce: the text of the format, or a refusal; `None` where it belongs to
+/// somebody or something else.
+pub fn read_answer<'a>(
+    answer: &'a [u8],
+    nonce: &[u8; NONCE],
+    format: &Format<'_>,
+) -> Option<Result<&'a [u8], TryError>> {
+    if let Some(text) = answer.strip_prefix(nonce) {
+        return Some(
+            if text.iter().filter(|&&byte| byte == b'%').count() > format.percents() {
+                Err(TryError::Foreign(printable(text)))
+            } else {
+                Ok(text)
+            },
+        );
+    }
+    // An error answer holds nothing of the question, not even the nonce. A late one of an earlier try says the same as this try's would.
+    let reason = answer.strip_prefix(ERROR_PREFIX.as_bytes())?;
+    Some(Err(TryError::Refused(printable(reason))))
 }
 
 /// A server's bytes as they may go to a terminal.

@@ -255,3 +255,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_character_is_not_taken_for_the_letter_whose_bits_its_first_byte_has() {
+    let mut memo = Memo::new();
+    let mut room = [0; MAX_ANSWER];
+    for letter in b'@'..=0x7f {
+        memo.answer(&[b'%', letter], peer(40_000), &moment(), &mut room);
+        for first in [letter | 0x80, letter ^ 0xc0] {
+            for question in [
+                vec![b'%', first],
+                vec![b'%', first, 0x92],
+                vec![b'%', b'-', first, 0x92],
+            ] {
+                let verdict = memo.answer(&question, peer(40_000), &moment(), &mut room);
+                assert_eq!(
+                    (verdict, room[..verdict.length()].to_vec()),
+                    say(&question),
+                    "{question:?}"
+                );
+            }
+        }
+    }
+}

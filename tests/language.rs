@@ -154,6 +154,25 @@ fn extensions_of_chrono_are_as_chrono_has_them() {
 }
 
 #[test]
+fn a_year_has_four_digits_where_chrono_gives_it_four() {
+    // 987-06-05
+    let moment = Moment::new(-31_007_059_200, 0, 0, "UTC");
+    assert_eq!(text("%v", &moment), " 5-Jun-0987");
+    assert_eq!(text("%+", &moment), "0987-06-05T00:00:00+00:00");
+    assert_eq!(text("%Y", &moment), "987");
+}
+
+#[test]
+fn seconds_before_the_epoch_are_filled_ahead_of_their_sign() {
+    // As a text, which is what glibc takes %s for.
+    let moment = Moment::new(-42, 0, 0, "UTC");
+    assert_eq!(
+        text("%s %08s %8s %_8s %-8s", &moment),
+        "-42 00000-42      -42      -42      -42"
+    );
+}
+
+#[test]
 fn unknown_conversions_are_refused_at_their_percent_sign() {
     for (format, at, character) in [
         ("%Q", 0, 'Q'),

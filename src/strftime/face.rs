@@ -98,7 +98,9 @@ impl Face {
     }
 
     fn place(row: u8, letter: u8) -> Option<usize> {
-        (letter >= b'@').then(|| usize::from(row) * LETTERS + usize::from(letter) % LETTERS)
+        // A byte above ASCII is a piece of a character, and no letter's double.
+        matches!(letter, b'@'..=0x7f)
+            .then(|| usize::from(row) * LETTERS + usize::from(letter) % LETTERS)
     }
 
     fn kept(&self, row: u8, letter: u8) -> Option<&Kept> {

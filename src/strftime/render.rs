@@ -112,11 +112,16 @@ impl<'b> Text<'b> {
                 self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
             }
             Kind::Rfc3339 => {
-                self.letters(b"YmdHMS", b"--T::", moment)?;
+                self.four_digit_year(moment)?;
+                self.push(b"-")?;
+                self.letters(b"mdHMS", b"-T::", moment)?;
                 self.shortest_fraction(moment.nanosecond())?;
                 self.offset(1, &Shape::PLAIN, moment.offset())
             }
-            Kind::VmsDate => self.letters(b"ebY", b"--", moment),
+            Kind::VmsDate => {
+                self.letters(b"eb", b"--", moment)?;
+                self.four_digit_year(moment)
+            }
         }
     }
 
@@ -170,7 +175,12 @@ impl<'b> Text<'b> {
         }
     }
 
-    /// Plain conversions, each but the last followed by one byte: what composites are made of.
+    /// A year as chrono has it, and RFC 3339: glibc would not fill it.
+    fn four_digit_year(&mut self, moment: &Moment) -> Written {
+        self.number(moment.local().year(), 4, &Shape::PLAIN)
+    }
+
+    /// Plain conversions, each followed by its byte, where there is one left for it: what composites are made of.
     fn letters(&mut self, letters: &[u8], between: &[u8], moment: &Moment) -> Written {
         for (index, &letter) in letters.iter().enumerate() {
             self.letter(letter, &Shape::PLAIN, moment)?;
@@ -298,14 +308,14 @@ impl<'b> Text<'b> {
         self.number(value, 2, &Shape { pad, ..*shape })
     }
 
-    /// `%s`: a number that glibc fills like a text.
+    /// `%s`: a number that glibc fills like a text, its sign included.
     fn seconds(&mut self, value: i64, shape: &Shape) -> Written {
-        let pad = if shape.pad == Pad::Zero {
-            Pad::Zero
-        } else {
-            Pad::Without
-        };
-        self.shaped_number(value, 1, &Shape { pad, ..*shape })
+        let decimal = Decimal::of(value.unsigned_abs());
+        let mut room = [b'-'; 21];
+        let start = usize::from(value < 0);
+        let end = start + decimal.digits().len();
+        room[start..end].copy_from_slice(decimal.digits());
+        self.padded(&room[..end], shape)
     }
 
     /// A width widens the number itself, but under `-` it is a text filled with spaces.
