@@ -178,9 +178,8 @@ fn a_second_daemon_on_the_port_warns_takes_over_and_gives_back() {
     }
 }
 
-#[test]
-fn a_daemon_alone_on_its_port_warns_of_nothing() {
-    let (mut process, _) = daemon();
+/// Ends a daemon, which is to have said nothing of another socket on its port.
+fn ends_without_a_warning_of_others(mut process: Process) {
     process.signal("TERM");
     assert!(process.wait().success());
     assert!(
@@ -191,6 +190,12 @@ fn a_daemon_alone_on_its_port_warns_of_nothing() {
         "{:#?}",
         process.log
     );
+}
+
+#[test]
+fn a_daemon_alone_on_its_port_warns_of_nothing() {
+    let (process, _) = daemon();
+    ends_without_a_warning_of_others(process);
 }
 
 #[test]
@@ -203,32 +208,14 @@ fn a_daemons_own_sockets_are_no_others() {
     let list = format!("127.0.0.1:{port},[::]:{port},localhost:{port}");
     let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", list));
     process.wait_for_address();
-    process.signal("TERM");
-    assert!(process.wait().success());
-    assert!(
-        !process
-            .log
-            .iter()
-            .any(|line| line.contains("another socket")),
-        "{:#?}",
-        process.log
-    );
+    ends_without_a_warning_of_others(process);
 }
 
 #[test]
 fn instances_that_share_the_port_do_not_warn_of_each_other() {
     let (_first, address) = start(&["-l", "127.0.0.1:0", "--reuse-port"]);
-    let (mut second, _) = start(&["-l", &address.to_string(), "--reuse-port"]);
-    second.signal("TERM");
-    assert!(second.wait().success());
-    assert!(
-        !second
-            .log
-            .iter()
-            .any(|line| line.contains("another socket")),
-        "{:#?}",
-        second.log
-    );
+    let (second, _) = start(&["-l", &address.to_string(), "--reuse-port"]);
+    ends_without_a_warning_of_others(second);
 }
 
 /// Sends a datagram that claims to come from `from`, where somebody else listens.
