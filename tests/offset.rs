@@ -600,7 +600,10 @@ fn wrong_use_says_so_in_one_line_and_status_2() {
 /// What a program shows on a pseudo-terminal, and its status; Ctrl-C is typed once `enough` says so.
 fn on_a_terminal(command: &str, enough: impl Fn(&str) -> bool) -> (String, Option<i32>) {
     let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", command, "/dev/null"]);
+    // A shell that stays in between would get the Ctrl-C as well, and its status, 130, would be the one we see.
+    let command = format!("exec {command}");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    script.env("SHELL", "/bin/sh");
     let mut script = script
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
