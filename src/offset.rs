@@ -40,6 +40,14 @@ pub const TICK: Nanos = 10_000_000;
 /// How many answers to take from a server that tells nanoseconds, unless told otherwise.
 pub const SAMPLES: u32 = 8;
 
+/// A bound that is worth no further question, 50 us. Between two processes of one machine it is a tenth of this, unless
+/// something kept the processor from each of the [`SAMPLES`].
+const NARROW: Nanos = 50_000;
+
+/// For how long further questions are put to a server that tells nanoseconds while the bound is wider than [`NARROW`]:
+/// 10 ms, some time slices of a busy machine. Where the round trip alone is that long, none is.
+const INSIST: Nanos = 10_000_000;
+
 /// Into how many parts the questions of one pass divide the time in which a server's second may begin.
 const PARTS: Nanos = 32;
 
@@ -85,6 +93,16 @@ pub struct Offset {
 }
 
 impl Offset {
+    /// Holds the offset of what the server *tells*: as if there were no [`TICK`] to allow for. A server whose seconds begin late tells
+    /// a time that is behind its own clock, by as much every second; nobody can ask it for anything else.
+    ///
+    /// `None` where there is no such offset, because the seconds began late by more at one time than at another.
+    pub fn told(&self) -> Option<Interval> {
+        let tick = (self.resolution - SECOND).max(0);
+        let Interval { low, high } = self.estimate.interval;
+        Interval::new(low, high - tick)
+    }
+
     /// What both together say; `None` if they contradict each other.
     fn and(self, fresh: Self) -> Option<Self> {
         Some(Self {
@@ -117,6 +135,7 @@ impl Default for Wanted {
 /// One server's measurement: knows what to ask, when, and what the answers amount to.
 ///
 /// A server that tells nanoseconds is asked back to back, [`SAMPLES`] times: the narrowest round trips win by themselves.
+/// Where none of them was quick, it is asked on until one is, for 10 ms in all.
 ///
 /// A whole-second server tells most around the moment its second begins, its edge. We know the edge to lie in a window
 /// of our clock as wide as the interval, so each **pass** spreads up to 31 questions evenly over the window of the next
@@ -130,6 +149,10 @@ pub struct Measurement {
     whole_seconds: bool,
     base: Option<Interval>,
     found: Option<Offset>,
+    /// When the first question went out, by the monotonic clock.
+    begun: Option<Nanos>,
+    /// From then until the last answer.
+    spent: Nanos,
     pass: Option<Pass>,
     passes: u32,
     restarts: u32,
@@ -154,6 +177,8 @@ impl Measurement {
             whole_seconds: false,
             base: None,
             found: None,
+            begun: None,
+            spent: 0,
             pass: None,
             passes: 0,
             restarts: 0,
@@ -181,8 +206,12 @@ impl Measurement {
             return Next::Ask(now);
         };
         let whole_seconds = found.resolution >= SECOND;
-        let enough = if whole_seconds { u32::MAX } else { SAMPLES };
-        if found.samples >= self.wanted.samples.unwrap_or(enough) {
+        let narrow = || found.estimate.interval.bound() <= NARROW || self.spent >= INSIST;
+        let enough = match self.wanted.samples {
+            Some(wanted) => found.samples >= wanted,
+            None => !whole_seconds && found.samples >= SAMPLES && narrow(),
+        };
+        if enough {
             return Next::Done;
         }
         if !whole_seconds {
@@ -218,6 +247,7 @@ impl Measurement {
     /// Takes in an answer.
     pub fn heard(&mut self, exchange: &Exchange) -> Heard {
         self.whole_seconds |= exchange.reading.resolution >= SECOND;
+        self.spent = exchange.heard - *self.begun.get_or_insert(exchange.asked);
         let base = exchange.before.base().intersection(exchange.after.base());
         if let Some(fresh) = base
             && let Some(base) = self.base.unwrap_or(fresh).intersection(fresh)
@@ -384,6 +414,20 @@ mod tests {
     }
 
     #[test]
+    fn where_none_of_the_eight_was_quick_it_is_asked_on_until_one_is_for_10_ms_in_all() {
+        let slow = [200 * MICRO, 100 * MICRO, 0];
+        let mut late = world(0, 1, [vec![slow; 20], vec![[9 * MICRO; 3]]].concat());
+        let (found, _) = late.measure(None);
+        assert_eq!((found.samples, found.round_trip), (21, 18 * MICRO));
+        let mut never = world(0, 1, vec![slow]);
+        assert_eq!(never.measure(None).0.samples, 10 * 1000 / 300 + 1);
+        let mut far = world(0, 1, vec![[2 * MILLI, MILLI, 0]]);
+        assert_eq!(far.measure(None).0.samples, SAMPLES);
+        // What is wanted is wanted.
+        assert_eq!(never.measure(Some(9)).0.samples, 9);
+    }
+
+    #[test]
     fn a_whole_second_server_is_within_a_millisecond_in_two_seconds_and_at_the_round_trip_in_three()
     {
         for phase in 0..100 {
@@ -424,6 +468,9 @@ mod tests {
             let (found, progress) = world.measure(None);
             let bound = found.estimate.interval.bound();
             assert!((TICK / 2..=6 * MILLI).contains(&bound), "{bound}");
+            let told = found.told().unwrap();
+            assert!(told.contains(-77 * MILLI - lag * MILLI), "{told:?}");
+            assert!(told.bound() <= MILLI, "{told:?}");
             assert!(progress.last().unwrap().0 <= 2_050 * MILLI);
         }
     }

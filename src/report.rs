@@ -234,6 +234,12 @@ impl Report {
             );
             if offset.resolution >= SECOND {
                 text.push_str(" of whole seconds");
+                if let Some(told) = offset
+                    .told()
+                    .filter(|told| *told != offset.estimate.interval)
+                {
+                    let _ = write!(text, ", as told {}", plus_minus(told, "±"));
+                }
             }
             if offset.restarts > 0 {
                 let _ = write!(
@@ -471,6 +477,28 @@ mod tests {
             report(vec![measured(3_499_994_000, 3_500_006_000)]).text(),
             "10.0.0.1:9527  +3.500000000 s ± 6.00 us  round trip 10.3 us  8 samples\n"
         );
+    }
+
+    #[test]
+    fn whole_seconds_that_may_begin_late_are_shown_as_told_too() {
+        let whole = |low, high, tick| {
+            let offset = measured(low * MILLI, high * MILLI).map(|found| Offset {
+                resolution: SECOND + tick * MILLI,
+                ..found
+            });
+            report(vec![offset]).text()
+        };
+        assert_eq!(
+            whole(-4, 7, 10),
+            "10.0.0.1:9527  +0.001500000 s ± 5.50 ms  round trip 10.3 us  8 samples of whole seconds, \
+             as told -0.003500000 s ± 500 us\n"
+        );
+        for nothing_to_add in [whole(-4, 5, 10), whole(-4, -3, 0)] {
+            assert!(
+                nothing_to_add.ends_with(" samples of whole seconds\n"),
+                "{nothing_to_add}"
+            );
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +20,7 @@ use serde_json::Value;
 use support::{PATIENCE, Process, daemon, has, skip, wallclock, wallclockd};
 use wallclock::ask::Patience;
 use wallclock::measure::measure;
-use wallclock::offset::{Nanos, Offset, SECOND, TICK, Wanted};
+use wallclock::offset::{Interval, Nanos, Offset, SECOND, TICK, Wanted};
 
 const MICRO: Nanos = 1_000;
 const MILLI: Nanos = 1_000_000;
@@ -143,7 +144,10 @@ fn the_true_offset_is_inside_the_bound_in_a_thousand_of_a_thousand_runs_whatever
             times.push(begun.elapsed().as_nanos() as Nanos);
             let interval = found.estimate.interval;
             assert!(interval.contains(truth), "{shift}: {found:?}");
-            assert_eq!((found.samples, found.resolution, found.restarts), (8, 1, 0));
+            assert!(
+                found.samples >= 8 && (found.resolution, found.restarts) == (1, 0),
+                "{found:?}"
+            );
             bounds.push(interval.bound());
             errors.push((interval.middle() - truth).abs());
         }
@@ -156,9 +160,7 @@ fn the_true_offset_is_inside_the_bound_in_a_thousand_of_a_thousand_runs_whatever
             errors[999],
             time / MICRO,
         );
-        assert!(bound <= 50 * MICRO, "median bound {bound} ns");
-        // A neighbour on this machine can hold up all eight answers of a run now and then.
-        assert!(narrow >= 950, "{narrow} of 1000 bounds at most 50 us");
+        assert_eq!(narrow, 1000, "bounds at most 50 us");
         assert!(error <= 5 * MICRO, "median error {error} ns");
     }
 }
@@ -235,6 +237,81 @@ fn the_python_original_is_measured_by_its_whole_seconds_and_their_lag_is_in_the_
         bounds.len()
     );
     assert!(bound <= 20 * MILLI, "{bound} ns");
+}
+
+/// How late this machine's time(2) begins its seconds: what was seen of it, until told to stop.
+///
+/// Every process reads the same page of the kernel's, so this is how late the Python original begins them too.
+#[allow(unsafe_code)]
+fn lag_of_time(stop: &AtomicBool) -> Vec<Interval> {
+    let now = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.expect("after 1970").as_nanos() as Nanos
+    };
+    // SAFETY: without a pointer it only returns the time.
+    let told = || Nanos::from(unsafe { libc::time(std::ptr::null_mut()) });
+    let mut seen = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        // Asleep until shortly before the second ends, then awake until it is told.
+        let (begun, second) = (now(), told());
+        let left = (second + 1) * SECOND - begun - 5 * MILLI;
+        thread::sleep(Duration::from_nanos(left.clamp(0, SECOND) as u64));
+        let mut before = now();
+        while told() == second {
+            before = now();
+        }
+        let edge = (second + 1) * SECOND;
+        seen.extend(Interval::new(before - edge, now() - edge));
+    }
+    seen
+}
+
+#[test]
+fn what_the_python_original_tells_is_measured_to_a_millisecond_within_three_seconds() {
+    let _alone = alone();
+    let Some((_server, server)) = python(None) else {
+        return;
+    };
+    // A neighbour on this machine can hold up the questions at an edge, and the next is a second away: so up to eight tries
+    // for four that nobody disturbed. What is true is inside in all of them.
+    let mut in_time = 0;
+    for _ in 0..8 {
+        let stop = AtomicBool::new(false);
+        let begun = Instant::now();
+        let within = Cell::new(None);
+        let (found, lags) = thread::scope(|scope| {
+            let lags = scope.spawn(|| lag_of_time(&stop));
+            let found = measure(server, Wanted::default(), PATIENT, &|found| {
+                let told = found.told().expect("a lag that lasts");
+                if told.bound() <= MILLI && within.get().is_none() {
+                    within.set(Some(begun.elapsed()));
+                }
+            });
+            stop.store(true, Ordering::Relaxed);
+            (found.expect("an offset"), lags.join().expect("no panic"))
+        });
+        let told = found.told().expect("a lag that lasts");
+        println!(
+            "Python tells {} us ± {} us, within 1 ms after {:?}; its seconds begin late by {:?}",
+            told.middle() / MICRO,
+            told.bound() / MICRO,
+            within.get(),
+            lags.iter().map(|lag| lag.middle()).collect::<Vec<_>>(),
+        );
+        assert!(found.estimate.interval.contains(0), "{found:?}");
+        let late = lags.iter().copied().reduce(Interval::hull).expect("a lag");
+        let truth = Interval::new(-late.high(), -late.low()).expect("in order");
+        assert!(told.intersection(truth).is_some(), "{told:?} {lags:?}");
+        in_time += usize::from(
+            within
+                .get()
+                .is_some_and(|within| within <= Duration::from_secs(3)),
+        );
+        if in_time == 4 {
+            break;
+        }
+    }
+    assert_eq!(in_time, 4, "within 1 ms in 3 s");
 }
 
 #[test]
@@ -730,13 +807,36 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
         "{} --server {server} --offset",
         env!("CARGO_BIN_EXE_wallclock")
     );
+    // The first edge is to be most of a second away: the questions before it come every 31 ms, and every second one is drawn.
+    let into_second = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.expect("after 1970").subsec_millis()
+    };
+    while !(100..200).contains(&into_second()) {
+        thread::sleep(Duration::from_millis(10));
+    }
     let (shown, status) = on_a_terminal(&command, |_| false);
     println!("{}", shown.replace('\r', "\n"));
     assert_eq!(status, Some(0));
-    // How often depends on where in the server's second the first question fell; at least the first bound, half a second, is seen.
-    assert!(shown.matches(" ms\x1b[K").count() >= 1, "{shown:?}");
+    let bounds: Vec<f64> = shown
+        .split("\x1b[K")
+        .filter_map(|drawn| {
+            drawn
+                .rsplit_once(" ± ")?
+                .1
+                .strip_suffix(" ms")?
+                .parse()
+                .ok()
+        })
+        .collect();
+    assert!(bounds.len() >= 5, "{bounds:?}");
+    assert!(bounds.windows(2).all(|two| two[1] < two[0]), "{bounds:?}");
     assert!(
-        shown.trim_end().ends_with(" samples of whole seconds"),
+        bounds[0] > 400.0 && bounds[bounds.len() - 1] < 50.0,
+        "{bounds:?}"
+    );
+    assert!(
+        shown.contains(" samples of whole seconds, as told "),
         "{shown:?}"
     );
 }

@@ -86,15 +86,17 @@ struct Measuring {
 
     /// Take N answers from each server
     ///
-    /// Without it 8, or of a server that tells only whole seconds as many as narrow the bound: some 50 in 2 to 4 s.
+    /// Without it 8, and on for up to 10 ms while the bound is above 50 us; or of a server that tells only whole seconds
+    /// as many as narrow the bound: some 50 in 2 to 4 s.
     #[arg(long, value_name = "N", value_hint = ValueHint::Other, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: Option<u32>,
 
     /// How late a server that tells only whole seconds may begin them
     ///
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
-    /// to 10 ms. The bound must be as much wider. With 0, for a server known to look at its clock, it narrows to the
-    /// round trip. [default: 0.01]
+    /// to 10 ms. The bound must be as much wider; how far off the seconds are as told is shown too, to about a
+    /// millisecond. With 0, for a server known to look at its clock, the bound narrows to the round trip. [default:
+    /// 0.01]
     #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true)]
     tick: Option<Nanos>,
 
