@@ -391,7 +391,6 @@ fn read_rules(path: &Path) -> Result<TimeZone, ZoneError> {
 pub struct Clock {
     zone: Zone,
     watch: sync::Watch,
-    require_sync: bool,
     /// What the last look showed.
     last: Moment,
 }
@@ -424,15 +423,15 @@ impl Clock {
         Clock {
             zone,
             watch: sync::Watch::default(),
-            require_sync: false,
             // No clock shows this one, so the first look is a fresh one.
             last: Moment::new(i64::MIN, 0, 0, ""),
         }
     }
 
-    /// Whether the kernel's clock must be synchronised for its moments to be believed.
-    pub fn require_sync(&mut self, required: bool) {
-        self.require_sync = required;
+    /// The same, with another eye on whether anybody keeps it.
+    #[must_use]
+    pub fn watched(self, watch: sync::Watch) -> Clock {
+        Clock { watch, ..self }
     }
 
     /// Whether the kernel's clock is synchronised, as it was when a second last began under our eyes.
@@ -457,10 +456,10 @@ impl Clock {
         self.zone.refresh();
         self.watch.look(unix_seconds);
         let moment = self.at(unix_seconds, nanosecond);
-        if self.require_sync && !matches!(self.watch.state(), sync::State::Synchronised { .. }) {
-            moment.doubted()
-        } else {
+        if self.watch.believes() {
             moment
+        } else {
+            moment.doubted()
         }
     }
 

@@ -1,7 +1,10 @@
 //! Whether anybody keeps the clock: a room's standard that nobody synchronises is worse than none, and should say so.
 
+pub mod file;
+
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -44,19 +47,40 @@ impl fmt::Display for State {
 /// Keeps an eye on the kernel's clock and tells of changes, each once.
 #[derive(Debug, Default)]
 pub struct Watch {
+    file: Option<PathBuf>,
+    required: bool,
     state: State,
     told_unknown: bool,
 }
 
 impl Watch {
+    /// Asks the kernel, or, where that is not allowed, this [`file`]; with `required` a clock is believed only if it is known to be
+    /// synchronised.
+    pub fn new(file: Option<PathBuf>, required: bool) -> Watch {
+        Watch {
+            file,
+            required,
+            ..Watch::default()
+        }
+    }
+
     /// What was seen last.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Asks the kernel (adjtimex(2)) at this second of its clock.
+    /// Whether the clock is to be believed.
+    pub fn believes(&self) -> bool {
+        !self.required || matches!(self.state, State::Synchronised { .. })
+    }
+
+    /// Asks at this second of the clock (adjtimex(2)).
     pub fn look(&mut self, unix_seconds: i64) {
-        self.see(discipline(), unix_seconds);
+        let seen = match (discipline(), &self.file) {
+            (Err(_), Some(path)) => file::read(path),
+            (said, _) => said,
+        };
+        self.see(seen, unix_seconds);
     }
 
     fn see(&mut self, seen: io::Result<Discipline>, unix_seconds: i64) {
@@ -87,7 +111,18 @@ impl Watch {
             ),
             (_, State::Unknown, Err(error)) if !self.told_unknown => {
                 self.told_unknown = true;
-                log::info!("whether the clock is synchronised is unknown: adjtimex: {error}");
+                let source = match &self.file {
+                    Some(path) => path.display().to_string(),
+                    None => "adjtimex".to_owned(),
+                };
+                let (level, so) = match self.required {
+                    true => (log::Level::Warn, ", so nobody is told the time"),
+                    false => (log::Level::Info, ""),
+                };
+                log::log!(
+                    level,
+                    "whether the clock is synchronised is unknown{so}: {source}: {error}"
+                );
             }
             _ => {}
         }

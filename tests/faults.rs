@@ -338,3 +338,50 @@ fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
             .is_some_and(|line| line.ends_with(" clock=unknown"))
     );
 }
+
+#[test]
+fn a_kernel_that_may_not_be_asked_is_known_from_who_may() {
+    let file = std::env::temp_dir().join(format!("wallclock-told-{}", std::process::id()));
+    let out = fs::File::create(&file).expect("a file");
+    let mut command = wallclockd();
+    command.arg("--tell-sync").stdout(out);
+    let Some(kernel) = Faults::of(&mut command) else {
+        return skip("a failing kernel takes a C compiler (cc)");
+    };
+    kernel.discipline(Discipline::Synchronised);
+    let teller = Process::start(&mut command);
+    until("it tells", || {
+        fs::read(&file).is_ok_and(|told| told == b"1 0000000000001500\n")
+    });
+    let path = file.display().to_string();
+    let Some(mut daemon) = failing(&["--require-sync", "--sync-file", &path], |faults| {
+        faults.fail_for_ever(Call::Clock, libc::EPERM)
+    }) else {
+        return;
+    };
+    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    daemon.process.signal("USR1");
+    let line = daemon.process.wait_for(" answered=");
+    assert!(line.ends_with(" clock=synchronised error=1500us"), "{line}");
+    kernel.discipline(Discipline::Unsynchronised);
+    until("it hears", || {
+        ask(daemon.address, b"%Z") == b"error: clock not synchronised"
+    });
+    daemon.process.wait_for("unsynchronised (seen since");
+    drop(teller);
+    // Who may not ask can't tell, and says so.
+    let mut command = wallclockd();
+    command
+        .arg("--tell-sync")
+        .stdout(std::process::Stdio::null());
+    let kernel = Faults::of(&mut command).expect("as before");
+    kernel.fail_for_ever(Call::Clock, libc::EPERM);
+    let mut teller = Process::start(&mut command);
+    assert_eq!(teller.wait().code(), Some(1));
+    let said = teller.log.join("\n");
+    assert!(
+        said.contains("tell whether the clock is synchronised: Operation not permitted"),
+        "{said}"
+    );
+    fs::remove_file(&file).expect("it is ours");
+}

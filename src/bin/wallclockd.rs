@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
@@ -15,6 +16,7 @@ use wallclock::generate::{Page, What, generate};
 use wallclock::listen::{ListenError, Listener, Options};
 use wallclock::manager::Manager;
 use wallclock::serve::{Server, Signals};
+use wallclock::sync::{Watch, file};
 use wallclock::{chain, logging};
 
 /// The clock on the wall of the machine room: answers a strftime format with the time
@@ -49,6 +51,17 @@ struct Arguments {
     /// Questions get `error: clock not synchronised` instead.
     #[arg(long, env = "WALLCLOCKD_REQUIRE_SYNC", value_parser = BoolishValueParser::new())]
     require_sync: bool,
+
+    /// Where the kernel may not be asked whether its clock is synchronised, read it from this file, which --tell-sync keeps
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "WALLCLOCKD_SYNC_FILE")]
+    sync_file: Option<PathBuf>,
+
+    /// Answer nobody; instead write to standard output every 4 seconds whether the kernel calls its clock synchronised
+    ///
+    /// For --sync-file of a wallclockd whose sandbox lets no clock call through: wallclockd-sync.service does this for
+    /// wallclockd.service. In a file each line takes the place of the one before.
+    #[arg(long)]
+    tell_sync: bool,
 
     /// Receive buffer to ask of the kernel for each socket [default: 8388608, some 20,000 questions at once]
     ///
@@ -112,6 +125,8 @@ enum StartError {
     Inherit(#[source] io::Error),
     #[error("set up the signals")]
     Signals(#[source] io::Error),
+    #[error("tell whether the clock is synchronised")]
+    TellSync(#[source] io::Error),
     #[error("generate")]
     Generate(#[source] io::Error),
 }
@@ -138,13 +153,19 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
         return generate(what, Arguments::command(), Page::Daemon, &mut io::stdout())
             .map_err(StartError::Generate);
     }
+    if arguments.tell_sync {
+        match file::tell().map_err(StartError::TellSync)? {}
+    }
     let signals = Signals::of_process().map_err(StartError::Signals)?;
-    let mut clock = if arguments.utc {
+    let clock = if arguments.utc {
         Clock::utc()
     } else {
         Clock::local()?
     };
-    clock.require_sync(arguments.require_sync);
+    let clock = clock.watched(Watch::new(
+        arguments.sync_file.clone(),
+        arguments.require_sync,
+    ));
     let listeners = listeners(arguments)?;
     log::info!("ask with: {}", hint(&listeners));
     Server::new(listeners, clock, signals, Manager::of_process())

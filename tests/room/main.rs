@@ -4,6 +4,9 @@
 //! would, and takes what the README promises at its word. Where this host can't boot one, because it lacks root,
 //! systemd or a tool, the tests say so and pass; with `WALLCLOCK_TEST_ALL=1` they fail instead.
 
+#[allow(dead_code)]
+#[path = "../support/faults.rs"]
+mod faults;
 mod load;
 mod machine;
 mod network;
@@ -36,6 +39,7 @@ const BATCH: usize = 32;
 
 const SERVICE: &str = "wallclockd.service";
 const SOCKET: &str = "wallclockd.socket";
+const SYNC: &str = "wallclockd-sync.service";
 
 /// A machine with the package, its daemon ready.
 fn installed() -> Option<Machine> {
@@ -140,6 +144,7 @@ fn the_installed_units_verify_clean_and_the_files_are_where_they_belong() {
         SOCKET,
         SERVICE,
         "wallclockd@.service",
+        SYNC,
         "wallclock-check.service",
         "wallclock-check.timer",
     ]);
@@ -185,7 +190,7 @@ fn removing_the_package_ends_it_and_purging_leaves_nothing() {
     machine.run(&["systemctl", "enable", "--now", instance, timer]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     documented(&machine, "dpkg -r wallclock");
-    for unit in [SERVICE, SOCKET, instance, timer] {
+    for unit in [SERVICE, SOCKET, instance, SYNC, timer] {
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
         assert_eq!(machine.property(unit, "LoadState"), "not-found", "{unit}");
     }
@@ -235,6 +240,8 @@ fn the_exposure_is_below_what_any_time_server_ships() {
         eprintln!("{}", said.lines().last().unwrap_or_default());
     };
     security(SERVICE, 2);
+    // Nobody can talk to this one, and it may ask the kernel about its clock, which counts as if it might set it.
+    security(SYNC, 5);
     let instance = "wallclockd@127.0.0.9:9528.service";
     machine.run(&["systemctl", "start", instance]);
     security(instance, 9);
@@ -793,6 +800,100 @@ fn the_check_of_a_machines_own_clock_runs_and_fails_visibly() {
     );
 }
 
+/// What `systemctl status` shows of the clock, once it is this.
+#[track_caller]
+fn status_says(machine: &Machine, unit: &str, expected: &str) {
+    // The status is refreshed where there is something new to count, so somebody has to ask.
+    wait_for(expected, 2 * SOON, || {
+        ask(&on(machine, "[::1]:9527"), "%s", PROMPT)?;
+        machine
+            .property(unit, "StatusText")
+            .contains(expected)
+            .then_some(())
+    });
+}
+
+#[test]
+fn through_the_sandbox_a_synchronised_kernel_is_told_from_one_that_is_not() {
+    let Some(machine) = installed() else { return };
+    let Some(library) = faults::library() else {
+        return support::skip("no C compiler (Debian package gcc)");
+    };
+    // As installed: what this very kernel says, whichever it is.
+    let kernel = wallclock::batch::discipline().expect("this process may ask");
+    let real = match kernel.synchronised {
+        true => "clock=synchronised error=",
+        false => "clock=unsynchronised since=",
+    };
+    status_says(&machine, SERVICE, real);
+    let warnings = || machine.journal(&["--unit", SERVICE, "--priority", "warning"]);
+    assert_eq!(
+        warnings().contains("unsynchronised"),
+        !kernel.synchronised,
+        "{}",
+        warnings()
+    );
+
+    // Both states: the call is made, through the unit's own filter, and then its answer changed.
+    machine.copy_in(library);
+    let inside = format!(
+        "/root/{}",
+        library.file_name().expect("a name").to_string_lossy()
+    );
+    let faults = faults::Faults::at(machine.path("/root/faults"));
+    machine.run(&["chmod", "666", "/root/faults"]);
+    machine.write(
+        "/etc/systemd/system/wallclockd-sync.service.d/zz-faults.conf",
+        &format!(
+            "[Service]\nEnvironment=LD_PRELOAD=/faults.so FAULTS=/faults\n\
+             BindReadOnlyPaths={inside}:/faults.so\nExecPaths=+/faults.so\n\
+             BindPaths=/root/faults:/faults\nReadWritePaths=+/faults\n"
+        ),
+    );
+    faults.discipline(faults::Discipline::Synchronised);
+    machine.run(&["systemctl", "daemon-reload"]);
+    machine.run(&["systemctl", "restart", SYNC]);
+    status_says(&machine, SERVICE, "clock=synchronised error=1500us");
+    machine.sh("echo WALLCLOCKD_REQUIRE_SYNC=yes >>/etc/default/wallclockd");
+    machine.run(&["systemctl", "restart", SERVICE]);
+    let says = |expected: &str| {
+        wait_for(expected, 2 * SOON, || {
+            let answer = ask(&on(&machine, "[::1]:9527"), "%%", PROMPT)?;
+            (answer == expected).then_some(())
+        });
+    };
+    says("%");
+    faults.discipline(faults::Discipline::Unsynchronised);
+    says("error: clock not synchronised");
+    status_says(&machine, SERVICE, "clock=unsynchronised since=20");
+    faults.discipline(faults::Discipline::Synchronised);
+    says("%");
+    // Where nobody tells any more, nobody knows, and soon.
+    machine.run(&["systemctl", "stop", SYNC]);
+    says("error: clock not synchronised");
+    status_says(&machine, SERVICE, "clock=unknown");
+    machine.run(&["systemctl", "restart", SERVICE]);
+    says("%");
+    let said = warnings();
+    let told = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        told("calls its clock unsynchronised (seen since"),
+        1 + usize::from(!kernel.synchronised),
+        "{said}"
+    );
+    assert_eq!(
+        told("is unknown, so nobody is told the time: /sync: "),
+        1,
+        "{said}"
+    );
+
+    // It comes and goes with those it tells.
+    machine.run(&["systemctl", "stop", SOCKET, SERVICE]);
+    wait_for("its end", SOON, || {
+        (machine.property(SYNC, "ActiveState") == "inactive").then_some(())
+    });
+}
+
 #[test]
 fn a_socket_of_the_wrong_kind_is_refused_by_name() {
     let Some(machine) = installed() else { return };
@@ -837,6 +938,7 @@ fn it_installs_without_the_package_too() {
         "wallclockd.socket",
         "wallclockd.service",
         "wallclockd@.service",
+        SYNC,
         "wallclock.tmpfiles",
     ] {
         let unit = Path::new("systemd").join(unit);
@@ -929,8 +1031,14 @@ fn the_status_shows_the_figures_and_the_journal_warns_of_nothing_that_is_none() 
             .any(|line| line.contains("answered="))
             .then_some(())
     });
-    let warnings =
-        |machine: &Machine| documented(machine, "journalctl -p warning -u 'wallclockd*'");
+    let warnings = |machine: &Machine| {
+        let said = documented(machine, "journalctl -p warning -u 'wallclockd*'");
+        // Whether anybody keeps the clock of the host that runs this test is not what it asks.
+        let about_us = said
+            .lines()
+            .filter(|line| !line.contains("calls its clock unsynchronised"));
+        about_us.collect::<Vec<_>>().join("\n")
+    };
     let said = warnings(&machine);
     assert!(
         !said.lines().any(|line| line.contains("wallclockd")),

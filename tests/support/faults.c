@@ -77,6 +77,9 @@ int adjtimex(struct timex *about)
 	if (fails(CLOCK))
 		return -1;
 	int state = next(about);
+	/* Who may not ask the kernel hears nothing from us either. */
+	if (state < 0)
+		return state;
 	switch (faults()->discipline) {
 	case 1:
 		about->status &= ~STA_UNSYNC;

@@ -26,7 +26,7 @@ pub enum Discipline {
 }
 
 /// The shim, compiled once; `None` without a C compiler.
-fn library() -> Option<&'static Path> {
+pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -56,14 +56,19 @@ impl Faults {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let library = library()?;
         let path = library.with_extension(format!("{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        command.env("LD_PRELOAD", library).env("FAULTS", &path);
+        Some(Faults::at(path))
+    }
+
+    /// None yet, in this file.
+    pub fn at(path: PathBuf) -> Faults {
         fs::write(&path, [0; 64]).expect("a file");
         let file = File::options()
             .read(true)
             .write(true)
             .open(&path)
             .expect("a file");
-        command.env("LD_PRELOAD", library).env("FAULTS", &path);
-        Some(Faults { path, file })
+        Faults { path, file }
     }
 
     fn set(&self, place: u64, value: i32) {
