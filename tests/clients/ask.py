@@ -1,11 +1,9 @@
 # ask.py HOST PORT FORMAT
-import secrets, socket, sys
-line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+from secrets import token_hex
+from socket import SOCK_DGRAM, socket
+from sys import argv, exit
+nonce, line = token_hex(8) + "|", socket(type=SOCK_DGRAM)
 line.settimeout(1)
-line.connect((sys.argv[1], int(sys.argv[2])))
-nonce = secrets.token_hex(8) + "|"
-line.send((nonce + sys.argv[3]).encode())
-answer = line.recv(2048).decode()
-if not answer.startswith(nonce):
-    sys.exit("no time: " + answer)
-print(answer.removeprefix(nonce))
+line.sendto((nonce + argv[3]).encode(), (argv[1], int(argv[2])))
+head, ours, text = line.recv(2048).decode().rpartition(nonce)
+print(text) if ours and not head else exit("no time: " + text)
