@@ -17,7 +17,8 @@ use crate::chrony::Feed;
 use crate::clock::Clock;
 use crate::measure::measure_all;
 use crate::offset::{Offset, SECOND, Wanted};
-use crate::report::{Report, about};
+use crate::report::Report;
+use crate::report::units::about;
 use crate::strftime::Format;
 use crate::watch::{Picture, Summary};
 

@@ -54,7 +54,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Asks the kernel, or, where that is not allowed, this [`file`]; with `required` a clock is believed only if it is known to be
+    /// Asks the kernel, or, where that is not allowed, this [`file`](mod@file); with `required` a clock is believed only if it is known to be
     /// synchronised.
     pub fn new(file: Option<PathBuf>, required: bool) -> Watch {
         Watch {

@@ -3,7 +3,7 @@
 //! Pure, like [`report`](crate::report): estimates in, strings out.
 
 use crate::offset::{Estimate, Interval, Nanos, SECOND};
-use crate::report::{about, plural, signed};
+use crate::report::units::{about, plural, signed};
 
 /// The running picture: each interval a bar on a common axis, one below the other.
 #[derive(Debug, Default)]

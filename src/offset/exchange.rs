@@ -17,7 +17,7 @@ impl Reading {
     ///
     /// Nine digits behind the point are nanoseconds. Anything else there is how one strftime or another passes on a
     /// conversion that it does not know (`%N` in glibc, `N` in the BSDs), and the seconds before it are as good as ever.
-    /// These may be late by a `tick` (see [`TICK`]). `None` for what does not begin with whole seconds.
+    /// These may be late by a `tick` (see [`TICK`](super::TICK)). `None` for what does not begin with whole seconds.
     pub fn parse(answer: &str, tick: Nanos) -> Option<Self> {
         let (seconds, fraction) = match answer.split_once('.') {
             Some((seconds, fraction)) => (seconds, Some(fraction)),
