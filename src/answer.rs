@@ -210,7 +210,7 @@ pub const ERROR_PREFIX: &str = "error: ";
 
 fn refuse(reason: Refusal, room: &mut [u8; MAX_ANSWER]) -> Verdict {
     let mut line = Line { room, length: 0 };
-    // The longest reason has 52 bytes and the shortest refused question 1, for which rule 6 allows 59.
+    // The longest error answer has 47 bytes; rule 6 allows 56 even where the question is empty.
     let _ = write!(line, "{ERROR_PREFIX}{reason}");
     Verdict::Refused {
         length: line.length,

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::answer::{ERROR_PREFIX, MAX_QUESTION};
+use crate::answer::{ERROR_PREFIX, MAX_QUESTION, Refusal};
 use crate::strftime::Format;
 
 /// Bytes that a nonce takes at the head of a question.
@@ -35,6 +35,13 @@ pub enum TryError {
     /// The kernel would not send, or brought word that nobody is there.
     #[error(transparent)]
     Socket(#[from] io::Error),
+}
+
+impl TryError {
+    /// Whether the server would tell the time, had it a clock that somebody keeps.
+    fn is_not_synchronised(&self) -> bool {
+        matches!(self, TryError::Refused(reason) if *reason == Refusal::NotSynchronised.to_string())
+    }
 }
 
 /// A socket connected to one server: the kernel keeps strangers' datagrams out and tells when the port is closed.
@@ -155,7 +162,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 /// 64 random bits in hexadecimal and a bar. The standard library keys its hash maps from the kernel's random numbers; its keyed hash
-/// of nothing (SipHash, a pseudo-random function) is as hard to guess as they are.
+/// (SipHash, a pseudo-random function) of anything is as hard to guess as they are.
 fn nonce() -> [u8; NONCE] {
     let mut nonce = [b'|'; NONCE];
     let bits = RandomState::new().hash_one(Instant::now());
@@ -196,7 +203,7 @@ pub enum AskError {
 }
 
 /// Asks the servers in their order, round by round: one try at each, then the next round, until one answers. A server
-/// that can't be reached is asked no more; a silent one costs `per_try` a round, so all in all at most
+/// that can't be reached, or has no synchronised clock, is asked no more; a silent one costs `per_try` a round, so all in all at most
 /// servers x tries x `per_try`.
 ///
 /// # Errors
@@ -209,6 +216,7 @@ pub fn ask(
 ) -> Result<Heard, AskError> {
     let mut lines = Vec::new();
     let mut failed = Vec::new();
+    let mut unsynchronised = None;
     for &server in servers {
         match Line::open(server) {
             Ok(line) => lines.push((line, None)),
@@ -219,20 +227,23 @@ pub fn ask(
         let mut next = 0;
         while next < lines.len() {
             let (line, last) = &mut lines[next];
+            let server = line.server();
             match line.ask(format, patience.per_try) {
                 Ok(heard) => return Ok(heard),
+                // This one says nothing about the question: another server may well have a clock that somebody keeps.
+                Err(reason) if reason.is_not_synchronised() => {
+                    unsynchronised.get_or_insert(AskError::Refused { server, reason });
+                    lines.remove(next);
+                }
                 Err(reason @ (TryError::Refused(_) | TryError::Foreign(_))) => {
-                    return Err(AskError::Refused {
-                        server: line.server(),
-                        reason,
-                    });
+                    return Err(AskError::Refused { server, reason });
                 }
                 Err(silent @ TryError::Silent(_)) => {
                     *last = Some(silent);
                     next += 1;
                 }
                 Err(error @ TryError::Socket(_)) => {
-                    failed.push((line.server(), error));
+                    failed.push((server, error));
                     lines.remove(next);
                 }
             }
@@ -243,5 +254,5 @@ pub fn ask(
             .into_iter()
             .filter_map(|(line, last)| Some((line.server(), last?))),
     );
-    Err(AskError::NoAnswer(NoAnswer(failed)))
+    Err(unsynchronised.unwrap_or(AskError::NoAnswer(NoAnswer(failed))))
 }

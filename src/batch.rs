@@ -1,7 +1,8 @@
 //! Many datagrams in and out by one system call each, the one room with `unsafe`.
 //!
 //! What no safe crate offers is here and nothing else: recvmmsg(2) and sendmmsg(2) with a reply address of its own for
-//! each datagram, poll(2), adjtimex(2), and the socket options that socket2 does not name.
+//! each datagram, poll(2), adjtimex(2), the socket options that socket2 does not name, a signal handler that ends a receive, and the
+//! descriptors that a service manager hands over.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -263,7 +263,14 @@ impl Zone {
                 // localtime(5): where the file is missing, the zone is UTC.
                 Err(ZoneError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     log::info!("{} is missing: the zone is UTC", paths.localtime.display());
-                    Ok(Zone::utc())
+                    Ok(Zone {
+                        rules: None,
+                        file: Some(ZoneFile {
+                            path: paths.localtime.clone(),
+                            stamp: None,
+                            troubled: true,
+                        }),
+                    })
                 }
                 read => read,
             };
@@ -279,8 +286,13 @@ impl Zone {
         if path.is_file() {
             return Zone::of_file(path);
         }
+        // The two names that need no tables are understood on a host without any, as by glibc.
+        let rule = match &*text {
+            "UTC" | "GMT" => format!("{text}0"),
+            _ => text.into_owned(),
+        };
         // Without directories only the string itself is left to be read.
-        match tz::TimeZoneSettings::new(&[], |_| Err("not a file".into())).parse_posix_tz(&text) {
+        match tz::TimeZoneSettings::new(&[], |_| Err("not a file".into())).parse_posix_tz(&rule) {
             Ok(rules) => Ok(Zone {
                 rules: Some(rules),
                 file: None,

@@ -126,7 +126,9 @@ impl Listener {
         socket
             .bind(&address.into())
             .map_err(|source| ListenError::Bind { address, source })?;
-        Listener::new(socket, options)
+        let listener = Listener::new(socket)?;
+        listener.widen(options.receive_buffer, false);
+        Ok(listener)
     }
 
     /// Takes over a socket that a service manager bound (sd_listen_fds(3)).
@@ -165,10 +167,12 @@ impl Listener {
         if bound.as_socket().is_none_or(|address| address.port() == 0) {
             return Err(wrong("not bound to a port"));
         }
-        Listener::new(socket, options)
+        let listener = Listener::new(socket)?;
+        listener.widen(options.receive_buffer, true);
+        Ok(listener)
     }
 
-    fn new(socket: Socket, options: Options) -> Result<Listener, ListenError> {
+    fn new(socket: Socket) -> Result<Listener, ListenError> {
         let socket = UdpSocket::from(socket);
         let address = socket
             .local_addr()
@@ -188,20 +192,19 @@ impl Listener {
                 }
             })?;
         }
-        let listener = Listener { socket, address };
-        listener.widen(options.receive_buffer);
-        Ok(listener)
+        Ok(Listener { socket, address })
     }
 
     /// Asks for a receive buffer, and says what was granted: less than asked for is a limit, not an error.
-    fn widen(&self, asked: Option<usize>) {
+    fn widen(&self, asked: Option<usize>, inherited: bool) {
         let socket = socket2::SockRef::from(&self.socket);
         let wanted = asked.unwrap_or(RECEIVE_BUFFER);
         let doubled = wanted.saturating_mul(2);
-        // What was granted to an inherited socket is not taken back.
         let before = socket.recv_buffer_size().unwrap_or(0);
         if (before < doubled || asked.is_some())
             && batch::force_receive_buffer(self.socket.as_fd(), wanted).is_err()
+            // Without the privilege SO_RCVBUF ends at net.core.rmem_max, which may be less than an inherited socket was granted.
+            && !inherited
             && let Err(error) = socket.set_recv_buffer_size(wanted)
         {
             log::warn!("{}: receive buffer: {error}", self.address);
@@ -221,10 +224,14 @@ impl Listener {
         } else {
             log::Level::Info
         };
+        let advice = if inherited {
+            format!("set ReceiveBuffer={wanted} in its socket unit")
+        } else {
+            format!("raise net.core.rmem_max to {wanted}, or use the socket unit")
+        };
         log::log!(
             level,
-            "{}: receive buffer {granted} bytes, about {questions} questions at once; {doubled} were asked for: \
-             raise net.core.rmem_max to {wanted}, or use the socket unit",
+            "{}: receive buffer {granted} bytes, about {questions} questions at once; {doubled} were asked for: {advice}",
             self.address
         );
     }

@@ -40,12 +40,11 @@ pub const TICK: Nanos = 10_000_000;
 /// How many answers to take from a server that tells nanoseconds, unless told otherwise.
 pub const SAMPLES: u32 = 8;
 
-/// A bound that is worth no further question, 50 us. Between two processes of one machine it is a tenth of this, unless
+/// A bound between two processes of one machine that is worth no further question, 50 us. It is an eighth of this, unless
 /// something kept the processor from each of the [`SAMPLES`].
 const NARROW: Nanos = 50_000;
 
-/// For how long further questions are put to a server that tells nanoseconds while the bound is wider than [`NARROW`]:
-/// 10 ms, some time slices of a busy machine. Where the round trip alone is that long, none is.
+/// For how long such a process is asked on while the bound is wider: 10 ms, some time slices of a busy machine.
 const INSIST: Nanos = 10_000_000;
 
 /// Into how many parts the questions of one pass divide the time in which a server's second may begin.
@@ -135,7 +134,7 @@ impl Default for Wanted {
 /// One server's measurement: knows what to ask, when, and what the answers amount to.
 ///
 /// A server that tells nanoseconds is asked back to back, [`SAMPLES`] times: the narrowest round trips win by themselves.
-/// Where none of them was quick, it is asked on until one is, for 10 ms in all.
+/// Where none of them was quick and the server is [near](Self::near), it is asked on until one is, for 10 ms in all.
 ///
 /// A whole-second server tells most around the moment its second begins, its edge. We know the edge to lie in a window
 /// of our clock as wide as the interval, so each **pass** spreads up to 31 questions evenly over the window of the next
@@ -147,6 +146,7 @@ impl Default for Wanted {
 pub struct Measurement {
     wanted: Wanted,
     whole_seconds: bool,
+    near: bool,
     base: Option<Interval>,
     found: Option<Offset>,
     /// When the first question went out, by the monotonic clock.
@@ -175,6 +175,7 @@ impl Measurement {
         Self {
             wanted,
             whole_seconds: false,
+            near: false,
             base: None,
             found: None,
             begun: None,
@@ -183,6 +184,12 @@ impl Measurement {
             passes: 0,
             restarts: 0,
         }
+    }
+
+    /// The same of a server on this very machine, where a slow answer is no matter of the way but of what else was running.
+    #[must_use]
+    pub fn near(self, near: bool) -> Self {
+        Self { near, ..self }
     }
 
     /// The format to ask: nanoseconds until the server has shown that it can't.
@@ -206,10 +213,10 @@ impl Measurement {
             return Next::Ask(now);
         };
         let whole_seconds = found.resolution >= SECOND;
-        let narrow = || found.estimate.interval.bound() <= NARROW || self.spent >= INSIST;
+        let insist = self.near && self.spent < INSIST && found.estimate.interval.bound() > NARROW;
         let enough = match self.wanted.samples {
             Some(wanted) => found.samples >= wanted,
-            None => !whole_seconds && found.samples >= SAMPLES && narrow(),
+            None => !whole_seconds && found.samples >= SAMPLES && !insist,
         };
         if enough {
             return Next::Done;
@@ -263,7 +270,7 @@ impl Measurement {
             }
         }
         self.restarts += 1;
-        (self.pass, self.passes) = (None, 0);
+        (self.pass, self.passes, self.begun) = (None, 0, None);
         self.base = base;
         self.found = base.map(|base| exchange.offset(base, self.restarts));
         if self.restarts > RESTARTS {
@@ -303,6 +310,7 @@ mod tests {
         lags: Vec<Nanos>,
         /// What the measurement believes of that.
         tick: Nanos,
+        near: bool,
         asked: usize,
     }
 
@@ -353,10 +361,11 @@ mod tests {
 
         /// Measures to the end; panics if the truth is outside at any step. Also the bound after each answer.
         fn measure(&mut self, samples: Option<u32>) -> (Offset, Vec<(Nanos, Nanos)>) {
-            let mut measurement = Measurement::new(Wanted {
+            let wanted = Wanted {
                 samples,
                 tick: self.tick,
-            });
+            };
+            let mut measurement = Measurement::new(wanted).near(self.near);
             let (begun, mut progress) = (self.now, Vec::new());
             while let Next::Ask(at) = measurement.next(self.now) {
                 let exchange = self.exchange(at);
@@ -381,6 +390,7 @@ mod tests {
             delays,
             lags: vec![0],
             tick: 0,
+            near: false,
             asked: 0,
         }
     }
@@ -414,14 +424,18 @@ mod tests {
     }
 
     #[test]
-    fn where_none_of_the_eight_was_quick_it_is_asked_on_until_one_is_for_10_ms_in_all() {
+    fn where_none_of_eight_near_answers_was_quick_it_is_asked_on_until_one_is_for_10_ms_in_all() {
         let slow = [200 * MICRO, 100 * MICRO, 0];
-        let mut late = world(0, 1, [vec![slow; 20], vec![[9 * MICRO; 3]]].concat());
+        let near = |delays| World {
+            near: true,
+            ..world(0, 1, delays)
+        };
+        let mut late = near([vec![slow; 20], vec![[9 * MICRO; 3]]].concat());
         let (found, _) = late.measure(None);
         assert_eq!((found.samples, found.round_trip), (21, 18 * MICRO));
-        let mut never = world(0, 1, vec![slow]);
+        let mut never = near(vec![slow]);
         assert_eq!(never.measure(None).0.samples, 10 * 1000 / 300 + 1);
-        let mut far = world(0, 1, vec![[2 * MILLI, MILLI, 0]]);
+        let mut far = world(0, 1, vec![slow]);
         assert_eq!(far.measure(None).0.samples, SAMPLES);
         // What is wanted is wanted.
         assert_eq!(never.measure(Some(9)).0.samples, 9);

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::mem::discriminant;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -44,15 +45,16 @@ const LOGGED: usize = 1024;
 /// What happened since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Questions that got the time.
+    /// Questions that were told the time.
     pub answered: u64,
     /// Questions that got an error answer.
     pub refused: u64,
     /// Datagrams met with silence.
     pub ignored: u64,
-    /// Answers that the kernel would not take.
+    /// Of the answers to both, those that the kernel would not take.
     pub unsent: u64,
-    /// Datagrams that the kernel dropped because the receive buffer was full, since the sockets were made.
+    /// Datagrams that the kernel dropped at the sockets since they were made: because the receive buffer was full, or because of a filter
+    /// (IPAddressAllow=) or a wrong checksum.
     pub dropped: u64,
 }
 
@@ -231,16 +233,15 @@ impl Server {
         self.clock.now();
         self.manager.ready();
         while !self.signals.stop.load(Ordering::Acquire) {
-            match &mut sleep {
-                Sleep::InReceive => self.receive_turn(),
-                Sleep::InPoll(descriptors) => self.poll_turn(descriptors),
-            }
-            if self.signals.report.load(Ordering::Acquire) {
-                self.signals.report.store(false, Ordering::Release);
+            if self.signals.report.swap(false, Ordering::AcqRel) {
                 log::info!(
                     "{}",
                     figures(&self.counters, &self.listeners, &mut self.clock)
                 );
+            }
+            match &mut sleep {
+                Sleep::InReceive => self.receive_turn(),
+                Sleep::InPoll(descriptors) => self.poll_turn(descriptors),
             }
         }
         self.manager.stopping();
@@ -306,6 +307,9 @@ impl Server {
                 true
             }
         };
+        if !blind && !descriptors.iter().any(Ready::is_ready) {
+            return self.idle_turn();
+        }
         let (signals, sockets) = descriptors.split_at(1);
         if blind || signals[0].is_ready() {
             self.signals.take_wake_ups();
@@ -315,6 +319,13 @@ impl Server {
                 self.socket_turn(index);
             }
         }
+    }
+
+    /// Awake for the service manager only, and so for a look at the clock: whether anybody keeps it is news even if nobody asks.
+    fn idle_turn(&mut self) {
+        let before = discriminant(&self.clock.synchronisation());
+        self.clock.now();
+        self.busy |= discriminant(&self.clock.synchronisation()) != before;
     }
 
     /// One socket's turn: full batches, but not without end.

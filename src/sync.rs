@@ -14,7 +14,7 @@ use crate::batch::{Discipline, discipline};
 /// What is known of the kernel's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing: the kernel was not asked yet, or may not be asked in this sandbox.
+    /// Nothing: the kernel was not asked yet, or may not be asked in this sandbox, and nobody tells.
     #[default]
     Unknown,
     /// Nobody keeps it.
@@ -50,7 +50,9 @@ pub struct Watch {
     file: Option<PathBuf>,
     required: bool,
     state: State,
-    told_unknown: bool,
+    /// Kept while nothing is known: it may be the same time without.
+    unsynchronised_since: Option<i64>,
+    unknown: bool,
 }
 
 impl Watch {
@@ -84,48 +86,53 @@ impl Watch {
     }
 
     fn see(&mut self, seen: io::Result<Discipline>, unix_seconds: i64) {
-        let before = self.state;
+        let was_unknown = std::mem::replace(&mut self.unknown, seen.is_err());
         self.state = match seen {
             Ok(Discipline {
                 synchronised: true,
                 max_error,
-            }) => State::Synchronised { max_error },
-            Ok(_) => match before {
-                State::Unsynchronised { .. } => before,
-                _ => State::Unsynchronised {
-                    since: unix_seconds,
-                },
-            },
-            Err(_) => State::Unknown,
-        };
-        match (before, self.state, seen) {
-            (State::Unsynchronised { .. }, State::Unsynchronised { .. }, _) => {}
-            (_, State::Unsynchronised { since }, _) => log::warn!(
-                "the kernel calls its clock unsynchronised (seen since {}): is chrony, ntpd or systemd-timesyncd running?",
-                rfc3339(since)
-            ),
-            (State::Unsynchronised { since }, State::Synchronised { max_error }, _) => log::info!(
-                "the kernel's clock is synchronised again, to within {} us (it was not since {})",
-                max_error.as_micros(),
-                rfc3339(since)
-            ),
-            (_, State::Unknown, Err(error)) if !self.told_unknown => {
-                self.told_unknown = true;
-                let source = match &self.file {
-                    Some(path) => path.display().to_string(),
-                    None => "adjtimex".to_owned(),
-                };
-                let (level, so) = match self.required {
-                    true => (log::Level::Warn, ", so nobody is told the time"),
-                    false => (log::Level::Info, ""),
-                };
-                log::log!(
-                    level,
-                    "whether the clock is synchronised is unknown{so}: {source}: {error}"
-                );
+            }) => {
+                let within = max_error.as_micros();
+                match self.unsynchronised_since.take() {
+                    Some(since) => log::info!(
+                        "the kernel's clock is synchronised again, to within {within} us (it was not since {})",
+                        rfc3339(since)
+                    ),
+                    None if was_unknown => log::info!(
+                        "whether the clock is synchronised is known again: it is, to within {within} us"
+                    ),
+                    None => {}
+                }
+                State::Synchronised { max_error }
             }
-            _ => {}
-        }
+            Ok(_) => {
+                let since = *self.unsynchronised_since.get_or_insert_with(|| {
+                    log::warn!(
+                        "the kernel calls its clock unsynchronised (seen since {}): is chrony, ntpd or systemd-timesyncd running?",
+                        rfc3339(unix_seconds)
+                    );
+                    unix_seconds
+                });
+                State::Unsynchronised { since }
+            }
+            Err(error) => {
+                if !was_unknown {
+                    let source = match &self.file {
+                        Some(path) => path.display().to_string(),
+                        None => "adjtimex".to_owned(),
+                    };
+                    let (level, so) = match self.required {
+                        true => (log::Level::Warn, ", so nobody is told the time"),
+                        false => (log::Level::Info, ""),
+                    };
+                    log::log!(
+                        level,
+                        "whether the clock is synchronised is unknown{so}: {source}: {error}"
+                    );
+                }
+                State::Unknown
+            }
+        };
     }
 }
 
@@ -165,10 +172,16 @@ mod tests {
                 since: 1_783_213_800
             }
         );
-        watch.see(
-            Err(io::Error::from_raw_os_error(libc::EPERM)),
-            1_783_213_900,
-        );
+        let unknown = || Err(io::Error::from_raw_os_error(libc::EPERM));
+        watch.see(unknown(), 1_783_213_900);
         assert_eq!(watch.state(), State::Unknown);
+        // Not to have known for a while is no news of the clock.
+        watch.see(seen(false), 1_783_214_000);
+        assert_eq!(
+            watch.state(),
+            State::Unsynchronised {
+                since: 1_783_213_800
+            }
+        );
     }
 }

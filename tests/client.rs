@@ -292,6 +292,24 @@ fn servers_are_tried_in_order_until_one_answers() {
 }
 
 #[test]
+fn a_server_whose_clock_nobody_keeps_gives_way_to_the_next() {
+    let unsynchronised = || server(1, |_, _| vec![b"error: clock not synchronised".to_vec()]);
+    let (first, thread) = unsynchronised();
+    let (_daemon, address) = daemon();
+    let (output, _) = run(wallclock().args(["-s", &first, "-s", &address.to_string(), "%Z"]));
+    thread.join().expect("asked once");
+    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+
+    // Where it is all there is, that is the answer, and it is asked only once.
+    let (first, thread) = unsynchronised();
+    let closed = closed_port().to_string();
+    let (output, _) = run(wallclock().args(["-s", &first, "-s", &closed, "%Z"]));
+    thread.join().expect("asked once");
+    let expected = format!("wallclock: {first}: clock not synchronised\n");
+    assert_eq!(said(&output), (Some(1), "", expected.as_str()));
+}
+
+#[test]
 fn a_name_stands_for_all_its_addresses() {
     // localhost is 127.0.0.1, and ::1 where the host says so; the daemon is on the first only.
     let (_daemon, address) = daemon();

@@ -179,6 +179,23 @@ fn tz_is_read_as_tzset_does() {
 }
 
 #[test]
+fn a_zone_that_is_missing_at_the_start_is_utc_until_it_is_there() {
+    let folder = Folder::new("missing");
+    let paths = ZonePaths {
+        localtime: folder.0.join("localtime"),
+        directory: folder.0.clone(),
+    };
+    let mut clock = Clock::in_zone(None, &paths).expect("a zone");
+    assert_eq!(clock.now().abbreviation(), "UTC");
+    folder.file("localtime", &tzif("LATE", 3600));
+    let made = Instant::now();
+    while clock.now().abbreviation() != "LATE" {
+        assert!(made.elapsed() < Duration::from_millis(1500), "not seen");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_zone_that_cannot_be_understood_is_an_error() {
     let folder = Folder::new("errors");
     folder.file("localtime", b"not a zone");

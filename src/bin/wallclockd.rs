@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -156,6 +157,8 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
     if arguments.tell_sync {
         match file::tell().map_err(StartError::TellSync)? {}
     }
+    // Before this process opens anything of its own, which could take the place of what was announced and is not there.
+    let inherited = batch::inherited().map_err(StartError::Inherit)?;
     let signals = Signals::of_process().map_err(StartError::Signals)?;
     let clock = if arguments.utc {
         Clock::utc()
@@ -166,7 +169,7 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
         arguments.sync_file.clone(),
         arguments.require_sync,
     ));
-    let listeners = listeners(arguments)?;
+    let listeners = listeners(arguments, inherited)?;
     log::info!("ask with: {}", hint(&listeners));
     Server::new(listeners, clock, signals, Manager::of_process())
         .run()
@@ -175,13 +178,13 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
 }
 
 /// The sockets handed over, and those of `--listen`; the default address where there are neither.
-fn listeners(arguments: &Arguments) -> Result<Vec<Listener>, StartError> {
+fn listeners(arguments: &Arguments, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, StartError> {
     let options = Options {
         reuse_port: arguments.reuse_port,
         receive_buffer: arguments.receive_buffer.map(|bytes| bytes as usize),
     };
     let mut listeners = Vec::new();
-    for descriptor in batch::inherited().map_err(StartError::Inherit)? {
+    for descriptor in inherited {
         listeners.push(Listener::inherit(descriptor, options)?);
     }
     let mut addresses = Vec::new();

@@ -24,17 +24,31 @@ pub const STALE: Duration = Duration::from_secs(12);
 /// `1`, a space, 16 digits of microseconds, and a newline: always as long, so that each line covers the one before.
 const LENGTH: usize = 19;
 
-/// Tells it on standard output, for ever: in a file always at its beginning, else a line each time.
+/// Tells it on standard output, for ever: in a file always at its beginning, else a line each time. While the kernel may not be asked
+/// nothing is told, which says so to the reader.
 ///
 /// # Errors
 ///
-/// The kernel may not be asked, or nobody takes the answer.
+/// Nobody takes the answer.
 pub fn tell() -> io::Result<Infallible> {
     let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut manager = Manager::of_process();
+    let mut manager = Some(Manager::of_process());
+    let mut refused = false;
     loop {
-        write(&mut out, &discipline()?)?;
-        manager.ready();
+        match discipline() {
+            Ok(discipline) => {
+                write(&mut out, &discipline)?;
+                refused = false;
+            }
+            Err(error) if !refused => {
+                log::info!("whether the clock is synchronised can't be told: adjtimex: {error}");
+                refused = true;
+            }
+            Err(_) => {}
+        }
+        if let Some(mut manager) = manager.take() {
+            manager.ready();
+        }
         thread::sleep(EVERY);
     }
 }
@@ -67,7 +81,8 @@ pub fn read(path: &Path) -> io::Result<Discipline> {
         Err(ahead) => ahead.duration(),
     };
     if age > STALE {
-        return Err(io::Error::new(ErrorKind::TimedOut, "nobody keeps it"));
+        let ago = format!("last written {} s ago", age.as_secs());
+        return Err(io::Error::new(ErrorKind::TimedOut, ago));
     }
     let mut line = [0; LENGTH];
     file.read_exact(&mut line)?;
