@@ -702,3 +702,17 @@ fn a_datagram_from_a_low_port_gets_silence() {
     socket.set_nonblocking(true).expect("non-blocking");
     assert!(socket.recv(&mut [0; MAX_ANSWER]).is_err());
 }
+
+#[test]
+fn descriptors_that_were_announced_and_are_not_there_are_missed() {
+    let announced = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 3<&-";
+    let mut command = Command::new("sh");
+    command.args(["-c", announced, env!("CARGO_BIN_EXE_wallclockd")]);
+    let mut process = Process::start(&mut command);
+    assert_eq!(process.wait().code(), Some(1));
+    let said = process.log.join("\n");
+    assert!(
+        said.contains("take over the sockets of LISTEN_FDS: Bad file descriptor"),
+        "{said}"
+    );
+}

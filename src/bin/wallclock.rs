@@ -84,10 +84,10 @@ struct Measuring {
     #[arg(long)]
     offset: bool,
 
-    /// Take N answers from each server
+    /// Take N answers from each server, at most N from one that tells only whole seconds
     ///
-    /// Without it 8, and on for up to 10 ms while the bound is above 50 us; or of a server that tells only whole seconds
-    /// as many as narrow the bound: some 50 in 2 to 4 s.
+    /// Without it 8 (of a server on this machine some more where none of them was quick), or of whole seconds as many as
+    /// narrow the bound: 15 to 60, in 2 to 4 s.
     #[arg(long, value_name = "N", value_hint = ValueHint::Other, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: Option<u32>,
 
@@ -125,17 +125,19 @@ struct Measuring {
 }
 
 const AFTER_HELP: &str = "\
-A name may stand for several addresses. All addresses are asked in turn, once each; those that kept silent are asked
-again, N times more. So it ends after at most addresses x (1 + N) x SECONDS; a closed port says so at once.
+A name may stand for several addresses. All addresses are asked in turn until one answers; those that kept silent are asked again, N times more. So it ends after at most addresses x (1 + N) x SECONDS; a closed port says so at once.
 
 Exit status:
   0  answered
   1  the server refused, or its answer could not be written
   2  wrong usage, a bad format included
   3  no answer
-With --offset, --json and --watch:
+With --offset and --json:
   0  an offset, on which more than half of those that answered agree
   1  answers, but no majority
+With --watch, at its end:
+  0  there was an offset at least once
+  3  there was none
 With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly no further off than the lower limit
   1  WARNING   certainly further off than --warn

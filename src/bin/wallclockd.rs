@@ -70,11 +70,11 @@ struct Arguments {
     #[arg(long, value_name = "BYTES", value_hint = ValueHint::Other, env = "WALLCLOCKD_RECEIVE_BUFFER", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     receive_buffer: Option<u32>,
 
-    /// Log more: each datagram. Twice: all there is
+    /// Log more: each datagram. Twice: all there is. In the environment a number
     #[arg(short, long, action = ArgAction::Count, env = "WALLCLOCKD_VERBOSE")]
     verbose: u8,
 
-    /// Log less: warnings and errors. Twice: errors only
+    /// Log less: warnings and errors. Twice: errors only. In the environment a number
     #[arg(short, long, action = ArgAction::Count, env = "WALLCLOCKD_QUIET")]
     quiet: u8,
 

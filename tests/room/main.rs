@@ -703,11 +703,39 @@ fn options_come_from_etc_default() {
 }
 
 #[test]
+fn the_buffer_that_the_socket_unit_grants_is_never_cut() {
+    let Some(machine) = installed() else { return };
+    edit(&machine, SOCKET, "[Socket]\nReceiveBuffer=4M\n");
+    machine.sh("echo WALLCLOCKD_RECEIVE_BUFFER=16777216 >>/etc/default/wallclockd");
+    machine.run(&["systemctl", "restart", SOCKET]);
+    machine.daemon(SERVICE);
+    // More than net.core.rmem_max, which is all that the daemon itself could ask for.
+    let granted = "[::]:9527: receive buffer 8388608 bytes,";
+    let said = machine.journal(&["--unit", SERVICE, "--identifier", "wallclockd"]);
+    let last = said
+        .lines()
+        .rfind(|line| line.contains("receive buffer"))
+        .unwrap_or_default();
+    assert!(
+        last.contains(granted)
+            && last.ends_with(
+                "33554432 were asked for: set ReceiveBuffer=16777216 in its socket unit"
+            ),
+        "{said}"
+    );
+    assert!(
+        machine
+            .run(&["ss", "-Hulnm", "sport = 9527"])
+            .contains("rb8388608")
+    );
+}
+
+#[test]
 fn several_addresses_and_several_cores_as_the_readme_says() {
     let Some(machine) = installed() else { return };
     let room = Room::around(&machine);
     // Several sockets of one daemon.
-    let listen = "[Socket]\nListenDatagram=\nListenDatagram=192.168.7.10:9527\nListenDatagram=[fd00:7::10]:9527\n";
+    let listen = "[Socket]\nFreeBind=yes\nListenDatagram=\nListenDatagram=192.168.7.10:9527\nListenDatagram=[fd00:7::10]:9527\n";
     documented_edit(&machine, listen);
     documented(&machine, "systemctl restart wallclockd.socket");
     for socket in room.everyone() {

@@ -21,7 +21,7 @@ fn percents(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte == b'%').count()
 }
 
-/// The answer by DESIGN's rules, written without a look at the code: `None` for silence.
+/// The answer by the manual's rules, written without a look at the code: `None` for silence.
 fn by_the_rules(question: &[u8], port: u16, moment: &Moment) -> Option<Vec<u8>> {
     if port < 1024 {
         return None;

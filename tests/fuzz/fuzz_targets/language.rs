@@ -1,5 +1,5 @@
 //! The language beside its oracles: what glibc defines against libc::strftime, what chrono defines against chrono, and what is a
-//! format at all against a second reader of the grammar, written from DESIGN's words and not from the parser.
+//! format at all against a second reader of the grammar, written from the words of the manual and not from the parser.
 //!
 //! Input: zone (1 byte), instant (8), nanosecond (4), offset (3), abbreviation (1), then the format.
 #![no_main]
