@@ -141,7 +141,8 @@ impl Default for Wanted {
 /// edge and stops at the first answer with the new second: the window is then a 32nd of what it was, plus a round trip.
 /// (Asking once an edge would halve it, at a second each; the edges are what is scarce.) From 1 s the passes go to
 /// 31 ms, 1 ms and the round trip, in three seconds and some fifty questions; to the tick, if there is one, in two.
-/// It ends when another pass would not at least halve the interval, and after four.
+/// It ends when another pass would not at least halve the interval as [told](Offset::told), when that is a fifth of the tick and the
+/// rest is lost in it, and after four.
 #[derive(Debug)]
 pub struct Measurement {
     wanted: Wanted,
@@ -153,6 +154,8 @@ pub struct Measurement {
     begun: Option<Nanos>,
     /// From then until the last answer.
     spent: Nanos,
+    /// The second of the server's clock that was told last.
+    second: Nanos,
     pass: Option<Pass>,
     passes: u32,
     restarts: u32,
@@ -180,6 +183,7 @@ impl Measurement {
             found: None,
             begun: None,
             spent: 0,
+            second: 0,
             pass: None,
             passes: 0,
             restarts: 0,
@@ -224,16 +228,19 @@ impl Measurement {
         if !whole_seconds {
             return Next::Ask(now);
         }
-        // The first edge of which our clock has not certainly passed the window [edge - high, edge - low].
+        // The first edge that the server has not told of, and whose window [edge - high, edge - low] is not certainly over.
         let known = found.estimate.at(now);
-        let edge = (now + known.low()).div_euclid(SECOND) * SECOND + SECOND;
+        let over = (now + known.low()).div_euclid(SECOND) * SECOND;
+        let edge = over.max(self.second) + SECOND;
         if let Some(pass) = self.pass.filter(|pass| pass.edge == edge) {
             return Next::Ask(pass.next.max(now));
         }
         let window = found.estimate.at(edge - known.low());
         let spacing = window.width() / PARTS;
-        let reach = spacing.max(found.round_trip) + found.round_trip + self.wanted.tick;
-        if self.passes == PASSES || self.passes > 0 && 2 * reach >= known.width() {
+        let reach = spacing.max(found.round_trip) + found.round_trip;
+        let told = known.width() - self.wanted.tick;
+        let enough = 2 * reach >= told || 5 * told <= self.wanted.tick;
+        if self.passes == PASSES || self.passes > 0 && enough {
             return Next::Done;
         }
         self.passes += 1;
@@ -254,6 +261,7 @@ impl Measurement {
     /// Takes in an answer.
     pub fn heard(&mut self, exchange: &Exchange) -> Heard {
         self.whole_seconds |= exchange.reading.resolution >= SECOND;
+        self.second = exchange.reading.time.div_euclid(SECOND) * SECOND;
         self.spent = exchange.heard - *self.begun.get_or_insert(exchange.asked);
         let base = exchange.before.base().intersection(exchange.after.base());
         if let Some(fresh) = base
@@ -487,6 +495,28 @@ mod tests {
             assert!(told.bound() <= MILLI, "{told:?}");
             assert!(progress.last().unwrap().0 <= 2_050 * MILLI);
         }
+    }
+
+    #[test]
+    fn a_whole_second_server_that_was_held_up_at_an_edge_is_asked_over_one_more() {
+        let prompt = [15 * MICRO, 15 * MICRO, 5 * MICRO];
+        let held_up = [3 * MILLI, 3 * MILLI, 5 * MICRO];
+        let measure = |delays| {
+            let mut world = world(-77 * MILLI, SECOND, delays);
+            (world.lags, world.tick) = (vec![MILLI], TICK);
+            let (found, progress) = world.measure(None);
+            assert!(found.told().unwrap().bound() <= MILLI, "{found:?}");
+            progress
+        };
+        let undisturbed = measure(vec![prompt]);
+        assert!(undisturbed.last().unwrap().0 <= 2_050 * MILLI);
+        let first_pass = undisturbed
+            .iter()
+            .filter(|(at, _)| *at < 1_200 * MILLI)
+            .count();
+        let delays = [vec![prompt; first_pass], vec![held_up; 6], vec![prompt; 40]].concat();
+        let last = measure(delays).last().unwrap().0;
+        assert!((2_050 * MILLI..=3_050 * MILLI).contains(&last), "{last}");
     }
 
     #[test]

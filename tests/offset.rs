@@ -252,13 +252,14 @@ fn lag_of_time(stop: &AtomicBool) -> Vec<Interval> {
     let told = || Nanos::from(unsafe { libc::time(std::ptr::null_mut()) });
     let mut seen = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        // Asleep until shortly before the second ends, then awake until it is told.
+        // Asleep until shortly before the second ends, then looking often, but not so often that the measurement feels it.
         let (begun, second) = (now(), told());
         let left = (second + 1) * SECOND - begun - 5 * MILLI;
         thread::sleep(Duration::from_nanos(left.clamp(0, SECOND) as u64));
         let mut before = now();
         while told() == second {
             before = now();
+            thread::sleep(Duration::from_micros(20));
         }
         let edge = (second + 1) * SECOND;
         seen.extend(Interval::new(before - edge, now() - edge));
@@ -830,7 +831,12 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
         })
         .collect();
     assert!(bounds.len() >= 5, "{bounds:?}");
-    assert!(bounds.windows(2).all(|two| two[1] < two[0]), "{bounds:?}");
+    // Each is narrower, but for what the clocks may drift apart in the second between two edges.
+    let drift = 500e-6 * 1000.0;
+    assert!(
+        bounds.windows(2).all(|two| two[1] <= two[0] + drift),
+        "{bounds:?}"
+    );
     assert!(
         bounds[0] > 400.0 && bounds[bounds.len() - 1] < 50.0,
         "{bounds:?}"
