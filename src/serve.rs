@@ -56,6 +56,8 @@ pub struct Counters {
     /// Datagrams that the kernel dropped at the sockets since they were made: because the receive buffer was full, or because of a filter
     /// (IPAddressAllow=) or a wrong checksum.
     pub dropped: u64,
+    /// Waits and receives that the kernel failed, ICMP errors that it kept for a receive among them.
+    pub failed: u64,
 }
 
 impl fmt::Display for Counters {
@@ -66,10 +68,11 @@ impl fmt::Display for Counters {
             ignored,
             unsent,
             dropped,
+            failed,
         } = self;
         write!(
             f,
-            "answered={answered} refused={refused} ignored={ignored} unsent={unsent} dropped={dropped}"
+            "answered={answered} refused={refused} ignored={ignored} unsent={unsent} dropped={dropped} failed={failed}"
         )
     }
 }
@@ -303,7 +306,7 @@ impl Server {
             // Without poll(2) we look everywhere now and then: what does not wait may well work.
             Err(error) => {
                 log::debug!("poll: {error}");
-                thread::sleep(PAUSE);
+                self.failed();
                 true
             }
         };
@@ -345,8 +348,15 @@ impl Server {
         // Now and then that is in order: a signal, or a datagram with a bad checksum that poll(2) had promised.
         if error.kind() != io::ErrorKind::WouldBlock || self.in_vain > IN_VAIN {
             log::debug!("{}: receive: {error}", self.listeners[index].address());
-            thread::sleep(PAUSE);
+            self.failed();
         }
+    }
+
+    /// The kernel failed us: counted, and slept over.
+    fn failed(&mut self) {
+        self.counters.failed += 1;
+        self.busy = true;
+        thread::sleep(PAUSE);
     }
 
     /// Answers what was queued when the order to stop came. What comes after it is left, so that a flood can't keep us.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use faults::{Call, Discipline, Faults};
-use support::{PATIENCE, Process, ask, counters, line_to, skip, wallclockd};
+use support::{PATIENCE, Process, ask, counters, line_to, read_counter, skip, wallclockd};
 
 /// With one socket the daemon sleeps in the receive, with two in poll(2).
 const ONE: &[&str] = &[];
@@ -192,6 +192,16 @@ fn a_lasting_fault_costs_next_to_nothing_and_is_over_at_once() {
         );
         daemon.process.signal("TERM");
         assert!(daemon.process.wait().success());
+        let last = daemon.process.log.last().expect("a last line");
+        let counter = if call == Call::Send {
+            "unsent="
+        } else {
+            "failed="
+        };
+        assert!(
+            read_counter(last, counter) > 0,
+            "{call:?} errno {errno}: {last}"
+        );
         assert!(
             !daemon.process.log.iter().any(|line| line.contains("ERROR")),
             "{:#?}",

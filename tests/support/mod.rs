@@ -176,12 +176,14 @@ pub fn counters(process: &mut Process) -> [u64; 5] {
 
 pub fn read_counters(line: &str) -> [u64; 5] {
     let names = ["answered=", "refused=", "ignored=", "unsent=", "dropped="];
-    names.map(|name| {
-        let value = line.split(' ').find_map(|word| word.strip_prefix(name));
-        value
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("{name} in {line:?}"))
-    })
+    names.map(|name| read_counter(line, name))
+}
+
+pub fn read_counter(line: &str, name: &str) -> u64 {
+    let value = line.split(' ').find_map(|word| word.strip_prefix(name));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("{name} in {line:?}"))
 }
 
 /// A socket that asks one server and hears only it.
