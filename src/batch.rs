@@ -427,6 +427,20 @@ pub fn tell_destinations(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
 }
 
+/// Has the kernel queue no ICMP errors, and forgets those that it has (ip(7) `IP_RECVERR`): a queue that nobody reads makes the socket
+/// ready for ever, and takes the room of questions. It is so unless somebody switched it on.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn queue_no_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if v6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 0)?;
+    }
+    // A [::] socket has IPv4's as well.
+    set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 0)
+}
+
 /// Asks for a receive buffer beyond net.core.rmem_max (socket(7) `SO_RCVBUFFORCE`), in bytes before the kernel doubles them.
 ///
 /// # Errors

@@ -167,6 +167,7 @@ impl Listener {
         if bound.as_socket().is_none_or(|address| address.port() == 0) {
             return Err(wrong("not bound to a port"));
         }
+        batch::queue_no_errors(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         let listener = Listener::new(socket)?;
         listener.widen(options.receive_buffer, true);
         Ok(listener)

@@ -8,7 +8,9 @@ mod faults;
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use faults::{Call, Discipline, Faults};
@@ -389,4 +391,53 @@ fn a_kernel_that_may_not_be_asked_is_known_from_who_may() {
     let mut teller = Process::start(&mut command);
     teller.wait_for("can't be told: adjtimex: Operation not permitted");
     fs::remove_file(&file).expect("it is ours");
+}
+
+/// Hands a socket over as a service manager does, and has it queue ICMP errors (ip(7) `IP_RECVERR`), which it does already.
+#[allow(unsafe_code)]
+fn with_icmp_errors() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let on: libc::c_int = 1;
+    // SAFETY: the value is a c_int that outlives the call, and its size is given.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_RECVERR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0);
+    let closed = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    socket
+        .send_to(b"is anybody there?", closed.expect("a free port"))
+        .expect("it is sent");
+    socket
+}
+
+#[test]
+fn icmp_errors_are_no_trouble_even_where_an_inherited_socket_queues_them() {
+    let socket = with_icmp_errors();
+    let address = socket.local_addr().expect("it is bound");
+    let hand_over = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --utc \"$@\" 3<&0 </dev/null";
+    let mut command = Command::new("sh");
+    command.args(["-c", hand_over, env!("CARGO_BIN_EXE_wallclockd")]);
+    command.args(TWO).stdin(OwnedFd::from(socket));
+    let mut process = Process::with_stdin(&mut command);
+    process.wait_for_address();
+    process.wait_for_address();
+    assert_eq!(ask(address, b"%Z"), b"UTC");
+    // Whoever asks and goes is told of by ICMP as well.
+    for _ in 0..20 {
+        line_to(address).send(b"%Z").expect("it is sent");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(ask(address, b"%Z"), b"UTC");
+    process.signal("TERM");
+    assert!(process.wait().success());
+    let last = process.log.last().expect("a last line");
+    assert_eq!(read_counter(last, "answered="), 22, "{last}");
+    // The one that was there at the start, and no other.
+    assert_eq!(read_counter(last, "failed="), 1, "{last}");
 }

@@ -41,11 +41,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(command: &mut Command) -> Process {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        Process::with_stdin(command.stdin(Stdio::null()))
+    }
+
+    /// The same with the standard input that the command has.
+    pub fn with_stdin(command: &mut Command) -> Process {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("it is piped");
         let (sender, lines) = channel();
         thread::spawn(move || {
