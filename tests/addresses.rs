@@ -3,15 +3,20 @@
 mod support;
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use support::{Process, has, skip, wallclock, wallclockd};
+use support::{PATIENCE, Process, counters, has, read_counter, skip, wallclock, wallclockd};
 
 /// A network namespace, for as long as its process lives.
 struct Host(Process);
 
 impl Host {
     fn new() -> Host {
-        let mut process = Process::start(Command::new("unshare").args([
+        // It ends with this process, however that ends.
+        let mut process = Process::start(Command::new("setpriv").args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
             "--net",
             "sh",
             "-c",
@@ -46,21 +51,27 @@ impl Host {
     }
 }
 
-#[test]
-fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
+/// The clock's host and one that asks, not yet joined; `None` where that can't be had.
+fn two_hosts() -> Option<(Host, Host)> {
     let may = Command::new("unshare")
         .args(["--net", "true"])
         .stderr(Stdio::null())
         .status();
-    if !may.is_ok_and(|status| status.success()) || !has("ip") || !has("nsenter") {
-        return skip("network namespaces take root, util-linux and iproute2");
+    if !may.is_ok_and(|status| status.success()) || !has("ip") || !has("nsenter") || !has("setpriv")
+    {
+        skip("network namespaces take root, util-linux and iproute2");
+        return None;
     }
-    let (clock, asker) = (Host::new(), Host::new());
+    Some((Host::new(), Host::new()))
+}
+
+/// Joins the two by a cable, eth0 on both.
+fn join(clock: &Host, asker: &Host) {
     clock.ip(&format!(
         "link add eth0 type veth peer name eth0 netns {}",
         asker.0.id()
     ));
-    for (host, number) in [(&clock, 1), (&asker, 2)] {
+    for (host, number) in [(clock, 1), (asker, 2)] {
         host.ip("link set lo up");
         host.ip(&format!(
             "addr add 10.98.0.{number}/24 brd 10.98.0.255 dev eth0"
@@ -69,6 +80,56 @@ fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
         host.ip(&format!("addr add fe80::{number}/64 dev eth0 nodad"));
         host.ip("link set eth0 up");
     }
+}
+
+#[test]
+fn an_interface_that_goes_away_costs_the_answers_that_would_leave_by_it_and_no_more() {
+    let Some((clock, asker)) = two_hosts() else {
+        return;
+    };
+    join(&clock, &asker);
+    for listen in [
+        &["-l", "10.98.0.1:9527"][..],
+        &["-l", "[::]:9527"],
+        &["-l", "[fd98::1]:9527", "-l", "10.98.0.1:9527"],
+    ] {
+        let mut daemon = Process::start(&mut clock.on(wallclockd().args(listen).arg("--utc")));
+        daemon.wait_for_address();
+        // A fresh cable may lose the first datagram, and with it a second until the neighbour is asked for again.
+        let ask = |patience: &str| {
+            let mut command = wallclock();
+            command.args(["-s", "10.98.0.1", "-t", patience, "-r", "0", "+%Z"]);
+            let output = asker.on(&command).output().expect("it runs");
+            output.status.code()
+        };
+        assert_eq!(ask("5"), Some(0), "{listen:?}");
+        daemon.signal("STOP");
+        assert_eq!(ask("0.3"), Some(3), "{listen:?}");
+        clock.ip("link del eth0");
+        daemon.signal("CONT");
+        let deadline = Instant::now() + PATIENCE;
+        let [answered, _, _, unsent, _] = loop {
+            let counters = counters(&mut daemon);
+            if counters[0] == 2 || Instant::now() > deadline {
+                break counters;
+            }
+        };
+        assert_eq!((answered, unsent), (2, 1), "{listen:?}");
+        join(&clock, &asker);
+        assert_eq!(ask("5"), Some(0), "{listen:?}");
+        daemon.signal("TERM");
+        assert!(daemon.wait().success());
+        let last = daemon.log.last().expect("a last line");
+        assert_eq!(read_counter(last, "failed="), 0, "{last}");
+    }
+}
+
+#[test]
+fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
+    let Some((clock, asker)) = two_hosts() else {
+        return;
+    };
+    join(&clock, &asker);
     clock.ip("addr add 10.98.0.7/24 dev eth0");
     clock.ip("addr add fd98::7/64 dev eth0 nodad");
     // An address of an interface that the way back does not lead through.
