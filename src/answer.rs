@@ -2,7 +2,8 @@
 //!
 //! A *question* is the payload of one datagram, an *answer* the payload sent back. In this order:
 //!
-//! 1. From a source port below 1024: silence. Echo, chargen, daytime, time and NTP live there.
+//! 1. From a source port below 1024: silence. Echo, chargen, daytime, time and NTP live there. From no address (`::`, `0.0.0.0`): silence,
+//!    too, as the answer would come to this very machine.
 //! 2. Empty, or nothing but ASCII white space: the text of [`DEFAULT_FORMAT`].
 //! 3. No `%` in it: silence. It is no question.
 //! 4. Longer than [`MAX_QUESTION`], not UTF-8, a NUL in it, or a conversion that is unknown or cut off: an *error
@@ -121,6 +122,8 @@ impl fmt::Display for Refusal {
 pub enum Silence {
     /// From a port below [`FIRST_ANSWERED_PORT`].
     LowPort,
+    /// From no address at all (`::` or `0.0.0.0`).
+    NoAddress,
     /// No `%` in it.
     NoConversion,
 }
@@ -129,6 +132,7 @@ impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Silence::LowPort => write!(f, "source port below {FIRST_ANSWERED_PORT}"),
+            Silence::NoAddress => f.write_str("no source address"),
             Silence::NoConversion => f.write_str("no conversion in it"),
         }
     }
@@ -165,7 +169,14 @@ pub fn answer(
 
 /// Rule 1, the only one that looks at the peer.
 pub fn silence_towards(peer: SocketAddr) -> Option<Silence> {
-    (peer.port() < FIRST_ANSWERED_PORT).then_some(Silence::LowPort)
+    if peer.port() < FIRST_ANSWERED_PORT {
+        Some(Silence::LowPort)
+    } else if peer.ip().to_canonical().is_unspecified() {
+        // Nobody is there. The kernel would take it for this very machine, and a stranger's words to its own services.
+        Some(Silence::NoAddress)
+    } else {
+        None
+    }
 }
 
 /// Rules 2 to 6: the answer to whoever asked.

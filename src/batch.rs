@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::MAX_ANSWER;
 
@@ -23,10 +23,12 @@ pub const BATCH: usize = 32;
 /// of 32 questions from falling into the same cache set.
 const QUESTION_ROOM: usize = 65_536 + 64;
 
-/// Control messages of one datagram: packet info of either family, and what an inherited socket may have switched on besides.
-const CONTROL_ROOM: usize = 128;
+/// Control messages of one datagram: packet info of either family, and all that an inherited socket may have switched on besides.
+const CONTROL_ROOM: usize = 256;
 
-/// How long a full send buffer is waited for before the rest of a batch is given up.
+/// How long a full send buffer is waited for before the rest of a batch is given up. Where that was in vain, the next wait is for when
+/// a whole batch has gone out without: what fills the buffer may be answers to forged addresses that nobody holds, which the kernel
+/// keeps for seconds while it looks for them, and they must not hold up everybody else's.
 const SEND_PATIENCE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy)]
@@ -40,7 +42,8 @@ pub struct Batch {
     peers: Box<[libc::sockaddr_in6; BATCH]>,
     controls: Box<[Control; BATCH]>,
     answers: Box<[[u8; MAX_ANSWER]; BATCH]>,
-    lengths: [usize; BATCH],
+    /// `None` for silence.
+    lengths: [Option<usize>; BATCH],
     /// Which datagram each of `outgoing` answers.
     answered: [usize; BATCH],
     incoming: Box<[libc::mmsghdr; BATCH]>,
@@ -49,6 +52,10 @@ pub struct Batch {
     outgoing_vectors: Box<[libc::iovec; BATCH]>,
     /// How many of `incoming` the kernel has written to since they were made ready.
     received: usize,
+    /// Whether a full send buffer is waited for.
+    patient: bool,
+    /// For how long it may be, all in all.
+    patience_left: Duration,
 }
 
 /// What [`Batch::receive`] does where nothing is queued.
@@ -91,7 +98,7 @@ impl Batch {
             peers: Box::new([peer; BATCH]),
             controls: Box::new([Control([0; CONTROL_ROOM]); BATCH]),
             answers: Box::new([[0; MAX_ANSWER]; BATCH]),
-            lengths: [0; BATCH],
+            lengths: [None; BATCH],
             answered: [0; BATCH],
             incoming: Box::new([header; BATCH]),
             outgoing: Box::new([header; BATCH]),
@@ -99,6 +106,8 @@ impl Batch {
             outgoing_vectors: Box::new([vector; BATCH]),
             // All of them want to be made ready.
             received: BATCH,
+            patient: true,
+            patience_left: Duration::MAX,
         }
     }
 
@@ -146,11 +155,16 @@ impl Batch {
         Ok(received)
     }
 
+    /// From now on, full send buffers are waited for no longer than this in all.
+    pub fn hurry(&mut self, patience: Duration) {
+        self.patience_left = patience;
+    }
+
     /// Has every datagram received last answered: `answer` writes to the buffer it is given and returns how many bytes of it are to be
-    /// sent, 0 for silence.
+    /// sent, `None` for silence.
     pub fn answer_each(
         &mut self,
-        mut answer: impl FnMut(&[u8], SocketAddr, &mut [u8; MAX_ANSWER]) -> usize,
+        mut answer: impl FnMut(&[u8], SocketAddr, &mut [u8; MAX_ANSWER]) -> Option<usize>,
     ) {
         for index in 0..self.received {
             let start = index * QUESTION_ROOM;
@@ -158,9 +172,9 @@ impl Batch {
             let question = &self.questions[start..start + length];
             let answered = match socket_address(&self.peers[index]) {
                 Some(peer) => answer(question, peer, &mut self.answers[index]),
-                None => 0,
+                None => None,
             };
-            self.lengths[index] = answered.min(MAX_ANSWER);
+            self.lengths[index] = answered.map(|length| length.min(MAX_ANSWER));
         }
     }
 
@@ -172,12 +186,12 @@ impl Batch {
     ) -> Sent {
         let mut count = 0;
         for index in 0..self.received {
-            if self.lengths[index] == 0 {
+            let Some(length) = self.lengths[index] else {
                 continue;
-            }
+            };
             self.outgoing_vectors[count] = libc::iovec {
                 iov_base: self.answers[index].as_mut_ptr().cast(),
-                iov_len: self.lengths[index],
+                iov_len: length,
             };
             let control = reply_control(&mut self.incoming[index].msg_hdr);
             let header = &mut self.outgoing[count].msg_hdr;
@@ -197,7 +211,7 @@ impl Batch {
         };
         let mut result = Sent::default();
         let mut next = 0;
-        let mut patient = true;
+        let mut waited = false;
         while next < count {
             let error = match send_some(socket, &mut self.outgoing[next..count]) {
                 Ok(sent) => {
@@ -209,11 +223,16 @@ impl Batch {
             };
             let given_up = match error.raw_os_error() {
                 // The buffer of a slow link is full: wait a little, once a batch, then give the rest up.
-                Some(libc::EAGAIN) if patient => {
-                    patient = false;
-                    let mut ready = [Ready::to_write(socket)];
-                    if wait(&mut ready, Some(SEND_PATIENCE)).is_ok() && ready[0].is_ready() {
-                        continue;
+                Some(libc::EAGAIN) => {
+                    if self.patient && !waited {
+                        waited = true;
+                        let begun = Instant::now();
+                        let patience = SEND_PATIENCE.min(self.patience_left);
+                        self.patient = has_room(socket, begun + patience);
+                        self.patience_left = self.patience_left.saturating_sub(begun.elapsed());
+                        if self.patient {
+                            continue;
+                        }
                     }
                     count - next
                 }
@@ -233,7 +252,24 @@ impl Batch {
             result.unsent += given_up;
             next += given_up;
         }
+        self.patient |= result.sent > 0 && result.unsent == 0 && !waited;
         result
+    }
+}
+
+/// Waits until there is room in the socket's send buffer; whether there is.
+fn has_room(socket: BorrowedFd<'_>, deadline: Instant) -> bool {
+    let mut ready = [Ready::to_write(socket)];
+    loop {
+        match wait(
+            &mut ready,
+            Some(deadline.saturating_duration_since(Instant::now())),
+        ) {
+            Ok(()) => return ready[0].is_ready(),
+            // A signal, which is heard after the batch.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
     }
 }
 
@@ -284,31 +320,37 @@ fn socket_address(peer: &libc::sockaddr_in6) -> Option<SocketAddr> {
 /// the source. Returns their length, 0 where the kernel is to choose.
 ///
 /// The interface is left to the routes, as the way back may be another; link-local addresses mean
-/// nothing without theirs and keep it.
+/// nothing without theirs and keep it. A message that the kernel had to cut is none.
 fn reply_control(received: &mut libc::msghdr) -> usize {
     // SAFETY: the header is as recvmmsg left it: msg_control points to a buffer, aligned for cmsghdr, that holds msg_controllen bytes
-    // of well-formed control messages, so CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it. The structures are read
-    // and written unaligned-safe. The answer's message is never longer than the received one that it is copied from, and lies at or before it.
+    // of well-formed control messages, so CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it. What is read of a message is inside its cmsg_len,
+    // which the kernel shortens where it has to cut one (MSG_CTRUNC). The structures are read and written unaligned-safe. The answer's message is never longer than the received one that it is copied from, and lies at or before it.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(received);
         while !message.is_null() {
             let header = ptr::read(message);
             match (header.cmsg_level, header.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds::<libc::in_pktinfo>(&header) => {
                     // ipi_spec_dst is the local address to answer from, a broadcast's receiver included.
                     let mut info: libc::in_pktinfo =
                         ptr::read_unaligned(libc::CMSG_DATA(message).cast());
-                    info.ipi_ifindex = 0;
+                    if !Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).is_link_local() {
+                        info.ipi_ifindex = 0;
+                    }
                     return put_control(received, header, info);
                 }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds::<libc::in6_pktinfo>(&header) => {
                     let mut info: libc::in6_pktinfo =
                         ptr::read_unaligned(libc::CMSG_DATA(message).cast());
                     let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
                     if address.is_multicast() {
                         return 0;
                     }
-                    if !address.is_unicast_link_local() {
+                    let link_local = match address.to_ipv4_mapped() {
+                        Some(address) => address.is_link_local(),
+                        None => address.is_unicast_link_local(),
+                    };
+                    if !link_local {
                         info.ipi6_ifindex = 0;
                     }
                     return put_control(received, header, info);
@@ -318,6 +360,12 @@ fn reply_control(received: &mut libc::msghdr) -> usize {
         }
     }
     0
+}
+
+/// Whether a control message holds all of a `T`.
+fn holds<T>(header: &libc::cmsghdr) -> bool {
+    // SAFETY: CMSG_LEN only computes.
+    header.cmsg_len as u64 >= u64::from(unsafe { libc::CMSG_LEN(size_of::<T>() as libc::c_uint) })
 }
 
 /// Writes one control message to the front of the buffer and returns the space it takes.
@@ -449,6 +497,16 @@ pub fn queue_no_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
 pub fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+}
+
+/// The same for the send buffer, net.core.wmem_max and `SO_SNDBUFFORCE`.
+///
+/// # Errors
+///
+/// As there.
+pub fn force_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
 fn set_option(

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDateTime};
-use tz::TimeZone;
+use tz::timezone::{LocalTimeType, TimeZone, TransitionRule};
 
 use crate::sync;
 
@@ -183,7 +183,7 @@ pub enum ZoneError {
         /// Where zones are looked up.
         directory: PathBuf,
         /// What is wrong with it as a POSIX TZ string.
-        source: tz::Error,
+        source: Option<tz::TzError>,
     },
 }
 
@@ -291,16 +291,15 @@ impl Zone {
             "UTC" | "GMT" => format!("{text}0"),
             _ => text.into_owned(),
         };
-        // Without directories only the string itself is left to be read.
-        match tz::TimeZoneSettings::new(&[], |_| Err("not a file".into())).parse_posix_tz(&rule) {
-            Ok(rules) => Ok(Zone {
+        match read_rule(&rule) {
+            Some(Ok(rules)) => Ok(Zone {
                 rules: Some(rules),
                 file: None,
             }),
-            Err(source) => Err(ZoneError::Unknown {
+            refused => Err(ZoneError::Unknown {
                 tz: tz.to_owned(),
                 directory: paths.directory.clone(),
-                source,
+                source: refused.and_then(Result::err),
             }),
         }
     }
@@ -378,6 +377,33 @@ impl Zone {
             }
         }
     }
+}
+
+/// Reads a POSIX TZ string; `None` where a name in it is shorter than the three characters that POSIX demands.
+///
+/// It is read as the footer of a file without a table (RFC 8536, version 3), because there the hours of its rules may be those that glibc
+/// takes in TZ as well, -167 to 167.
+fn read_rule(rule: &str) -> Option<Result<TimeZone, tz::TzError>> {
+    // No transitions, no leap seconds, and one local time, which never is.
+    let mut table = b"TZif3".to_vec();
+    table.extend([0; 15]);
+    for count in [0_u32, 0, 0, 0, 1, 4] {
+        table.extend(count.to_be_bytes());
+    }
+    table.extend([0; 6]);
+    table.extend(b"UTC\0");
+    let file = [&table, &table, &b"\n"[..], rule.as_bytes(), b"\n"].concat();
+    let zone = match TimeZone::from_tz_data(&file) {
+        Ok(zone) => zone,
+        Err(error) => return Some(Err(error)),
+    };
+    let named = |time: &LocalTimeType| time.time_zone_designation().len() >= 3;
+    let all_named = match zone.as_ref().extra_rule() {
+        Some(TransitionRule::Fixed(time)) => named(time),
+        Some(TransitionRule::Alternate(rule)) => named(rule.std()) && named(rule.dst()),
+        None => false,
+    };
+    all_named.then_some(Ok(zone))
 }
 
 fn read_rules(path: &Path) -> Result<TimeZone, ZoneError> {

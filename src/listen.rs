@@ -14,6 +14,10 @@ const BYTES_PER_QUESTION: usize = 830;
 /// Asked of the kernel where the user does not say: 10,000 questions at once. The kernel doubles what it is asked for (socket(7)).
 pub const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// Asked for as a send buffer. It is needed where answers can't leave: those to a forged address that nobody holds stay in the kernel while
+/// it looks for that neighbour, some 200 KiB each, and are not to take the room of everybody else's.
+const SEND_BUFFER: usize = 8 << 20;
+
 /// One socket that questions come to.
 #[derive(Debug)]
 pub struct Listener {
@@ -127,6 +131,7 @@ impl Listener {
             .bind(&address.into())
             .map_err(|source| ListenError::Bind { address, source })?;
         let listener = Listener::new(socket)?;
+        listener.widen_for_answers(false);
         listener.widen(options.receive_buffer, false);
         Ok(listener)
     }
@@ -169,6 +174,7 @@ impl Listener {
         }
         batch::queue_no_errors(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         let listener = Listener::new(socket)?;
+        listener.widen_for_answers(true);
         listener.widen(options.receive_buffer, true);
         Ok(listener)
     }
@@ -179,7 +185,7 @@ impl Listener {
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
         // A socket on one address can be asked only there and answers from there by itself, for a twentieth less.
-        if address.ip().is_unspecified() {
+        if address.ip().to_canonical().is_unspecified() {
             let option = if address.is_ipv6() {
                 "IPV6_RECVPKTINFO"
             } else {
@@ -194,6 +200,20 @@ impl Listener {
             })?;
         }
         Ok(Listener { socket, address })
+    }
+
+    /// Asks for a send buffer. Any will do on a quiet network, so nothing is said of it.
+    fn widen_for_answers(&self, inherited: bool) {
+        let socket = socket2::SockRef::from(&self.socket);
+        if socket
+            .send_buffer_size()
+            .is_ok_and(|size| size < 2 * SEND_BUFFER)
+            && batch::force_send_buffer(self.socket.as_fd(), SEND_BUFFER).is_err()
+            && !inherited
+            && let Err(error) = socket.set_send_buffer_size(SEND_BUFFER)
+        {
+            log::debug!("{}: send buffer: {error}", self.address);
+        }
     }
 
     /// Asks for a receive buffer, and says what was granted: less than asked for is a limit, not an error.

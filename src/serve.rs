@@ -33,6 +33,9 @@ const TURN: usize = 16;
 /// After the kernel failed us in a way we do not know, so that a lasting fault can't make the loop spin.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long full send buffers are waited for at the end, all in all.
+const LAST_PATIENCE: Duration = Duration::from_millis(50);
+
 /// So many looks in a row may bring nothing before the kernel is taken to have failed us.
 const IN_VAIN: u32 = 64;
 
@@ -237,6 +240,8 @@ impl Server {
         self.manager.ready();
         while !self.signals.stop.load(Ordering::Acquire) {
             if self.signals.report.swap(false, Ordering::AcqRel) {
+                // The look that it ended was no failure.
+                self.in_vain = 0;
                 log::info!(
                     "{}",
                     figures(&self.counters, &self.listeners, &mut self.clock)
@@ -361,6 +366,7 @@ impl Server {
 
     /// Answers what was queued when the order to stop came. What comes after it is left, so that a flood can't keep us.
     fn drain(&mut self) {
+        self.batch.hurry(LAST_PATIENCE);
         for index in 0..self.listeners.len() {
             let queue = self.listeners[index].queue().unwrap_or_default();
             let mut left = (queue.bytes / LEAST_DATAGRAM) as usize + BATCH;
@@ -390,13 +396,21 @@ impl Server {
         let (mut answered, mut refused, mut ignored) = (0, 0, 0);
         batch.answer_each(|question, peer, room| {
             let verdict = memo.answer(question, peer, &moment, room);
-            match verdict {
-                Verdict::Answered { .. } => answered += 1,
-                Verdict::Refused { .. } => refused += 1,
-                Verdict::Ignored(_) => ignored += 1,
-            }
             log::debug!("{peer} asked {}: {verdict}", Escaped(question));
-            verdict.length()
+            match verdict {
+                Verdict::Answered { length, .. } => {
+                    answered += 1;
+                    Some(length)
+                }
+                Verdict::Refused { length, .. } => {
+                    refused += 1;
+                    Some(length)
+                }
+                Verdict::Ignored(_) => {
+                    ignored += 1;
+                    None
+                }
+            }
         });
         let sent = batch.send(socket, |peer, error| log::debug!("{peer}: send: {error}"));
         counters.answered += answered;

@@ -440,3 +440,15 @@ fn the_watchdog_is_fed_on_time_while_the_clock_steps() {
     );
     assert!(spent < elapsed / 20, "{spent:?} of {elapsed:?} on a core");
 }
+
+#[test]
+fn a_text_that_is_empty_is_an_answer_that_is_empty() {
+    let Some(faked) = Faked::start("UTC0", |_| {}) else {
+        return;
+    };
+    // chrono's %.f shows no fraction in a second's first nanosecond.
+    faked.freeze(1_783_213_507, 0);
+    assert_eq!(faked.ask("%.f"), "");
+    faked.freeze(1_783_213_507, 500_000_000);
+    assert_eq!(faked.ask("%.f"), ".500");
+}

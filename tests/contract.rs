@@ -32,6 +32,18 @@ fn percents(bytes: &[u8]) -> usize {
 }
 
 #[test]
+fn who_has_no_address_gets_silence() {
+    let mut room = [0; MAX_ANSWER];
+    for nobody in ["0.0.0.0:9527", "[::]:9527", "[::ffff:0.0.0.0]:9527"] {
+        let nobody = nobody.parse().expect("an address");
+        assert_eq!(
+            answer(b"%T", nobody, &moment(), &mut room),
+            Verdict::Ignored(Silence::NoAddress)
+        );
+    }
+}
+
+#[test]
 fn a_source_port_below_1024_gets_silence() {
     let mut room = [0; MAX_ANSWER];
     for (port, silent) in [

@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn tzset();
 }
 
-const ZONES: [&str; 11] = [
+const ZONES: [&str; 13] = [
     "UTC",
     "Asia/Shanghai",
     "America/New_York",
@@ -27,6 +27,9 @@ const ZONES: [&str; 11] = [
     "CST-8",
     "<+0530>-5:30",
     "EST5EDT,M3.2.0,M11.1.0",
+    // Hours below 0 and above 24, as in the footers of Nuuk and Jerusalem.
+    "<-02>2<-01>,M3.5.0/-1,M10.5.0/0",
+    "IST-2IDT,M3.4.4/26,M10.5.0",
 ];
 
 const TRIPLES: usize = 400_000;

@@ -168,6 +168,10 @@ fn tz_is_read_as_tzset_does() {
         (Some("CST-8"), "CST+28800"),
         (Some("<+0530>-5:30"), "+0530+19800"),
         (Some("EST5EDT,M3.2.0,M11.1.0"), "EDT-14400"),
+        (Some("<-02>2<-01>,M3.5.0/-1,M10.5.0/0"), "-01-3600"),
+        (Some("UTC"), "UTC+0"),
+        (Some("GMT"), "GMT+0"),
+        (Some("UTC0"), "UTC+0"),
     ] {
         assert_eq!(zone(tz, &paths).expect("a zone"), expected, "{tz:?}");
     }
@@ -226,6 +230,9 @@ fn a_zone_that_cannot_be_understood_is_an_error() {
         "garbage",
         "%d",
         "CST+99",
+        "AB5",
+        "<a>5",
+        "CST6C",
     ] {
         let error = zone(Some(tz), &paths).expect_err(tz);
         assert!(

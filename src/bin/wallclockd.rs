@@ -212,7 +212,7 @@ fn hint(listeners: &[Listener]) -> String {
     let Some(mut address) = listeners.first().map(Listener::address) else {
         return String::new();
     };
-    if address.ip().is_unspecified() {
+    if address.ip().to_canonical().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     format!("wallclock --server {address} '%Y-%m-%d %H:%M:%S'")

@@ -68,6 +68,9 @@ int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags
 int poll(struct pollfd *descriptors, nfds_t count, int patience)
 {
 	NEXT(poll);
+	/* A send buffer that is full stays so while sends fail for it. */
+	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN)
+		return next(NULL, 0, patience);
 	return fails(POLL) ? -1 : next(descriptors, count, patience);
 }
 
