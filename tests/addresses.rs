@@ -194,3 +194,49 @@ fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
         "{output:?}"
     );
 }
+
+#[test]
+fn answers_that_wait_for_neighbours_who_are_not_there_hold_up_nobody_elses() {
+    let Some((clock, asker)) = two_hosts() else {
+        return;
+    };
+    if !has("python3") {
+        return skip("python3 is not here, to ask from many addresses");
+    }
+    join(&clock, &asker);
+    // The asker is known, and answers for none of its addresses: as if the others were forged.
+    let link = asker
+        .on(Command::new("ip").args(["-brief", "link", "show", "eth0"]))
+        .output();
+    let link = String::from_utf8(link.expect("ip runs").stdout).expect("ASCII");
+    let mac = link
+        .split_whitespace()
+        .nth(2)
+        .expect("a link-layer address");
+    clock.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
+    let quiet = asker
+        .on(Command::new("sysctl").args(["-qw", "net.ipv4.conf.all.arp_ignore=8"]))
+        .status();
+    assert!(quiet.expect("sysctl runs").success());
+    for forged in 100..110 {
+        asker.ip(&format!("addr add 10.98.0.{forged}/24 dev eth0"));
+    }
+    let mut daemon = Process::start(&mut clock.on(wallclockd().args(["-l", "10.98.0.1:9527"])));
+    daemon.wait_for_address();
+    let ask = |patience: &str| {
+        let mut command = wallclock();
+        command.args(["-s", "10.98.0.1", "-t", patience, "-r", "0", "+%s"]);
+        asker.on(&command).output().expect("it runs").status.code()
+    };
+    assert_eq!(ask("5"), Some(0));
+    let script = "import socket\nfor n in range(100, 110):\n s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n \
+                  s.bind(('10.98.0.%d' % n, 0))\n for i in range(500): s.sendto(b'%c', ('10.98.0.1', 9527))";
+    let forged = asker
+        .on(Command::new("python3").args(["-c", script]))
+        .status();
+    assert!(forged.expect("python3 runs").success());
+    for _ in 0..10 {
+        assert_eq!(ask("0.5"), Some(0), "{:?}", counters(&mut daemon));
+    }
+    assert!(counters(&mut daemon)[0] >= 5_000);
+}

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::{
@@ -397,28 +397,66 @@ fn told_to_stop_while_idle_it_ends_at_once() {
 }
 
 #[test]
-fn what_is_queued_before_the_order_to_stop_is_answered() {
-    let (mut process, address) = daemon();
-    let client = line_to(address);
-    process.signal("STOP");
-    for number in 0..200 {
-        client
-            .send(format!("{number} %s").as_bytes())
-            .expect("it is queued");
+fn what_is_queued_before_the_order_to_stop_is_answered_whatever_comes_behind_it() {
+    for more in [&[][..], &["-l", "127.0.0.1:0"]] {
+        let (mut process, address) = start(&[&["-l", "127.0.0.1:0"], more].concat());
+        let client = line_to(address);
+        process.signal("STOP");
+        for number in 0..200 {
+            client
+                .send(format!("{number} %s").as_bytes())
+                .expect("it is queued");
+        }
+        process.signal("TERM");
+        let flood = Flood::start(address);
+        process.signal("CONT");
+        let begun = Instant::now();
+        assert_eq!(process.wait().code(), Some(0));
+        let took = begun.elapsed();
+        drop(flood);
+        assert!(took <= Duration::from_millis(100), "{took:?}");
+        let mut room = [0; 64];
+        for number in 0..200 {
+            let length = client.recv(&mut room).expect("an answer");
+            let answer = std::str::from_utf8(&room[..length]).expect("UTF-8");
+            assert_eq!(answer.split(' ').next(), Some(number.to_string().as_str()));
+        }
+        let [answered, _, _, unsent, _] = read_counters(process.log.last().expect("a last line"));
+        assert!(answered >= 200 && unsent == 0, "{answered}, {unsent}");
     }
-    process.signal("TERM");
-    process.signal("CONT");
-    let mut room = [0; 64];
-    for number in 0..200 {
-        let length = client.recv(&mut room).expect("an answer");
-        let answer = std::str::from_utf8(&room[..length]).expect("UTF-8");
-        assert_eq!(answer.split(' ').next(), Some(number.to_string().as_str()));
+}
+
+/// Questions without end, for as long as it lives.
+struct Flood {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn start(address: SocketAddr) -> Flood {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            // Not connected: the end of the daemon is no error here.
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            while !told.load(Ordering::Relaxed) {
+                let _ = socket.send_to(b"%Y-%m-%d %X", address);
+            }
+        });
+        Flood {
+            over,
+            thread: Some(thread),
+        }
     }
-    assert_eq!(process.wait().code(), Some(0));
-    assert_eq!(
-        read_counters(process.log.last().expect("a last line")),
-        [200, 0, 0, 0, 0]
-    );
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 #[test]
@@ -430,26 +468,24 @@ fn told_to_stop_while_flooded_it_ends_at_once() {
 fn stops_while_flooded(more: &[&str]) {
     let (mut process, address) =
         start(&[&["-l", "127.0.0.1:0", "--receive-buffer", "212992"], more].concat());
-    let over = Arc::new(AtomicBool::new(false));
-    let flood = {
-        let over = Arc::clone(&over);
-        thread::spawn(move || {
-            // Not connected: the end of the daemon is no error here.
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-            while !over.load(Ordering::Relaxed) {
-                let _ = socket.send_to(b"%Y-%m-%d %X", address);
-            }
-        })
-    };
-    while counters(&mut process)[0] < 10_000 {}
+    let flood = Flood::start(address);
+    let deadline = Instant::now() + PATIENCE;
+    while counters(&mut process)[0] < 10_000 {
+        assert!(Instant::now() < deadline, "it does not answer");
+    }
     process.signal("TERM");
     let start = Instant::now();
     let status = process.wait();
     let took = start.elapsed();
-    over.store(true, Ordering::Relaxed);
-    flood.join().expect("the flood ends");
+    drop(flood);
     assert_eq!(status.code(), Some(0));
     assert!(took <= Duration::from_millis(100), "{took:?}");
+    // Whatever was taken in was answered: there is no other way out of the queue.
+    let [answered, _, _, unsent, _] = read_counters(process.log.last().expect("a last line"));
+    assert!(
+        answered >= 10_000 && unsent == 0,
+        "{answered} answered, {unsent} unsent"
+    );
 }
 
 #[test]
@@ -504,14 +540,19 @@ fn a_bad_datagram_gets_its_error_and_hostile_ones_leave_no_trace_in_the_log() {
         b"error: question longer than 1024 bytes"
     );
     let client = line_to(address);
+    // All that it had to say at its start is said before this.
+    counters(&mut process);
     let before = process.said().len();
     for round in 0..10_000_u32 {
         let noise: Vec<u8> = (0..round % 60)
             .map(|index| (round.wrapping_mul(2_654_435_761) >> (index % 24)) as u8)
             .collect();
         client.send(&noise).expect("it is sent");
+        // So that the smallest buffer holds what is on its way.
+        if round % 200 == 199 {
+            assert!(is_now(&ask(address, b"%s")));
+        }
     }
-    assert!(is_now(&ask(address, b"%s")));
     process.signal("TERM");
     assert!(process.wait().success());
     assert_eq!(process.log.len(), before + 1, "{:#?}", process.log);

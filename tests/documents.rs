@@ -602,6 +602,7 @@ fn complete(shell: &str, program: &str, script: &str) -> Option<String> {
         .args(plain)
         .args(["-c", &script])
         .env("TERM", "dumb")
+        .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
         .output()
         .expect("it runs");

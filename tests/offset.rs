@@ -236,7 +236,8 @@ fn the_python_original_is_measured_by_its_whole_seconds_and_their_lag_is_in_the_
         "Python, its clock not shifted: {} of {0} inside; bound: median {bound} ns",
         bounds.len()
     );
-    assert!(bound <= 20 * MILLI, "{bound} ns");
+    // Half of the tick, and a millisecond and a half for a try that somebody disturbed.
+    assert!(bound <= TICK / 2 + 3 * MILLI / 2, "{bound} ns");
 }
 
 /// How late this machine's time(2) begins its seconds: what was seen of it, until told to stop.
@@ -283,15 +284,20 @@ fn what_the_python_original_tells_is_measured_to_a_millisecond_within_three_seco
         let (found, lags) = thread::scope(|scope| {
             let lags = scope.spawn(|| lag_of_time(&stop));
             let found = measure(server, Wanted::default(), PATIENT, &|found| {
-                let told = found.told().expect("a lag that lasts");
-                if told.bound() <= MILLI && within.get().is_none() {
+                let narrow = found.told().is_some_and(|told| told.bound() <= MILLI);
+                if narrow && within.get().is_none() {
                     within.set(Some(begun.elapsed()));
                 }
             });
             stop.store(true, Ordering::Relaxed);
             (found.expect("an offset"), lags.join().expect("no panic"))
         });
-        let told = found.told().expect("a lag that lasts");
+        assert!(found.estimate.interval.contains(0), "{found:?}");
+        // Where the kernel was late by more at one edge than at another, there is no such offset, and another try.
+        let Some(told) = found.told() else {
+            println!("Python's seconds begin late by {lags:?}");
+            continue;
+        };
         println!(
             "Python tells {} us ± {} us, within 1 ms after {:?}; its seconds begin late by {:?}",
             told.middle() / MICRO,
@@ -299,10 +305,10 @@ fn what_the_python_original_tells_is_measured_to_a_millisecond_within_three_seco
             within.get(),
             lags.iter().map(|lag| lag.middle()).collect::<Vec<_>>(),
         );
-        assert!(found.estimate.interval.contains(0), "{found:?}");
-        let late = lags.iter().copied().reduce(Interval::hull).expect("a lag");
-        let truth = Interval::new(-late.high(), -late.low()).expect("in order");
-        assert!(told.intersection(truth).is_some(), "{told:?} {lags:?}");
+        for late in lags {
+            let truth = Interval::new(-late.high(), -late.low()).expect("in order");
+            assert!(told.intersection(truth).is_some(), "{told:?} {late:?}");
+        }
         in_time += usize::from(
             within
                 .get()
