@@ -5,7 +5,9 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use support::{PATIENCE, Process, counters, has, read_counter, skip, wallclock, wallclockd};
+use support::{
+    PATIENCE, Process, counters, has, has_ipv6, read_counter, skip, wallclock, wallclockd,
+};
 
 /// A network namespace, for as long as its process lives.
 struct Host(Process);
@@ -57,6 +59,10 @@ fn two_hosts() -> Option<(Host, Host)> {
         .args(["--net", "true"])
         .stderr(Stdio::null())
         .status();
+    if !has_ipv6() {
+        skip("there is no IPv6 here");
+        return None;
+    }
     if !may.is_ok_and(|status| status.success()) || !has("ip") || !has("nsenter") || !has("setpriv")
     {
         skip("network namespaces take root, util-linux and iproute2");

@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::{
-    PATIENCE, Process, ask, counters, daemon, has, line_to, read_counters, skip, wallclock,
-    wallclockd,
+    PATIENCE, Process, ask, counters, daemon, has, has_ipv6, line_to, read_counters, skip,
+    wallclock, wallclockd,
 };
 use wallclock::answer::MAX_ANSWER;
 
@@ -106,6 +106,9 @@ fn our_client_prints_the_time_of_the_python_server_without_its_nonce() {
 
 #[test]
 fn a_connected_client_hears_from_the_address_it_asked() {
+    if !has_ipv6() {
+        return skip("there is no IPv6 here");
+    }
     let (_any, any) = start(&["-l", "[::]:0"]);
     let (_any_v4, any_v4) = start(&["-l", "0.0.0.0:0"]);
     let mut asked = vec![
@@ -128,6 +131,9 @@ fn a_connected_client_hears_from_the_address_it_asked() {
 
 #[test]
 fn several_addresses_are_served_by_one_daemon() {
+    if !has_ipv6() {
+        return skip("there is no IPv6 here");
+    }
     let mut process = Process::start(wallclockd().args([
         "-l",
         "127.0.0.1:0",
@@ -143,6 +149,9 @@ fn several_addresses_are_served_by_one_daemon() {
 
 #[test]
 fn the_environment_sets_what_the_options_set() {
+    if !has_ipv6() {
+        return skip("there is no IPv6 here");
+    }
     let mut process = Process::start(
         wallclockd()
             .env("WALLCLOCKD_LISTEN", "127.0.0.1:0,[::1]:0")
@@ -200,6 +209,9 @@ fn a_daemon_alone_on_its_port_warns_of_nothing() {
 
 #[test]
 fn a_daemons_own_sockets_are_no_others() {
+    if !has_ipv6() {
+        return skip("there is no IPv6 here");
+    }
     // A port that was free a moment ago: these two addresses overlap.
     let port = UdpSocket::bind("[::]:0")
         .and_then(|socket| socket.local_addr())
@@ -375,6 +387,9 @@ fn sleeps_while_nobody_asks(arguments: &[&str]) {
 
 #[test]
 fn told_to_stop_while_idle_it_ends_at_once() {
+    if !has_ipv6() {
+        return skip("there is no IPv6 here");
+    }
     for (signal, more) in [
         ("TERM", &[][..]),
         ("INT", &[]),

@@ -31,6 +31,11 @@ pub fn has(program: &str) -> bool {
         .is_ok()
 }
 
+/// Whether this host speaks IPv6, to itself at least.
+pub fn has_ipv6() -> bool {
+    UdpSocket::bind("[::1]:0").is_ok()
+}
+
 /// A process of ours that logs to stderr; killed when it goes out of scope.
 pub struct Process {
     child: Child,
