@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::{Process, line_to, skip, wallclockd};
+use support::{Folder, Process, faketime, line_to, wallclockd};
 use wallclock::clock::{Clock, Moment, ZonePaths};
 use wallclock::strftime::Format;
 
@@ -35,13 +35,6 @@ const ROUNDING: i128 = 1_000;
 /// An answer takes some 50 us, and a busy machine's patience; a daemon that overslept would take an hour.
 const PROMPT: Duration = Duration::from_secs(2);
 
-fn library() -> Option<PathBuf> {
-    let places = fs::read_dir("/usr/lib").ok()?.flatten();
-    places
-        .map(|place| place.path().join("faketime/libfaketime.so.1"))
-        .find(|path| path.is_file())
-}
-
 struct Faked {
     process: Process,
     clock: Clock,
@@ -53,10 +46,7 @@ impl Faked {
     /// A daemon in this zone whose clock is ours to set; `None` without libfaketime.
     fn start(zone: &str, prepare: impl FnOnce(&mut std::process::Command)) -> Option<Faked> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let Some(library) = library() else {
-            skip("a clock that jumps takes libfaketime (package faketime)");
-            return None;
-        };
+        let library = faketime()?;
         let name = format!(
             "clock-{}-{}",
             std::process::id(),
@@ -209,12 +199,6 @@ fn real() -> i128 {
         .duration_since(UNIX_EPOCH)
         .expect("it is after 1970")
         .as_nanos() as i128
-}
-
-fn on_cpu(process: &Process) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id())).expect("it lives");
-    let first = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(first.expect("a number"))
 }
 
 /// xorshift64: the same steps each time.
@@ -379,12 +363,12 @@ fn a_stepping_clock_does_not_wake_a_daemon_that_nobody_asks() {
         return;
     };
     daemon.check_shifted(0);
-    let before = on_cpu(&daemon.process);
+    let before = daemon.process.on_cpu();
     for step in 0..50 {
         daemon.shift([3600, -3600, 86_400, 0, -7][step % 5] * 1_000_000_000);
         thread::sleep(Duration::from_millis(20));
     }
-    let spent = on_cpu(&daemon.process) - before;
+    let spent = daemon.process.on_cpu() - before;
     assert!(spent < Duration::from_millis(2), "{spent:?} on a core");
     daemon.shift(7_200_000_000_000);
     daemon.check_shifted(7_200_000_000_000);
@@ -392,8 +376,8 @@ fn a_stepping_clock_does_not_wake_a_daemon_that_nobody_asks() {
 
 #[test]
 fn the_watchdog_is_fed_on_time_while_the_clock_steps() {
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clock-notify-{}", std::process::id()));
+    let folder = Folder::new("notify");
+    let path = folder.0.join("socket");
     let manager = UnixDatagram::bind(&path).expect("a socket");
     let Some(daemon) = Faked::start("UTC0", |command| {
         command
@@ -418,7 +402,7 @@ fn the_watchdog_is_fed_on_time_while_the_clock_steps() {
     };
     daemon.check_shifted(0);
     take();
-    let (start, before) = (Instant::now(), on_cpu(&daemon.process));
+    let (start, before) = (Instant::now(), daemon.process.on_cpu());
     let mut fed = 0;
     for step in 0..100 {
         let shift = [3600, -3600, 86_400, 0, -7][step % 5] * 1_000_000_000;
@@ -430,8 +414,7 @@ fn the_watchdog_is_fed_on_time_while_the_clock_steps() {
         fed += take();
     }
     let elapsed = start.elapsed();
-    let spent = on_cpu(&daemon.process) - before;
-    let _ = fs::remove_file(&path);
+    let spent = daemon.process.on_cpu() - before;
     // Half of 200 ms is what is due. A busy machine may make it late, and nothing may make it early.
     let due = elapsed.as_millis() as usize / 100;
     assert!(

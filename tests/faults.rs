@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use faults::{Call, Discipline, Faults};
-use support::{PATIENCE, Process, ask, counters, line_to, read_counter, skip, wallclockd};
+use support::{Folder, PATIENCE, Process, ask, counters, line_to, read_counter, skip, wallclockd};
 
 /// With one socket the daemon sleeps in the receive, with two in poll(2).
 const ONE: &[&str] = &[];
@@ -42,17 +42,6 @@ fn failing(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Failing> {
         address,
         faults,
     })
-}
-
-/// On-CPU time of a process so far.
-fn on_cpu(process: &Process) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id())).expect("it lives");
-    Duration::from_nanos(
-        text.split(' ')
-            .next()
-            .and_then(|first| first.parse().ok())
-            .expect("a number"),
-    )
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -187,10 +176,10 @@ fn a_lasting_fault_costs_next_to_nothing_and_is_over_at_once() {
         daemon.process.signal("USR1");
         client.send(b"%Z").expect("it is sent");
         until("the call fails", || daemon.faults.failed(call) > 0);
-        let (start, before) = (Instant::now(), on_cpu(&daemon.process));
+        let (start, before) = (Instant::now(), daemon.process.on_cpu());
         std::thread::sleep(Duration::from_secs(1));
         let share =
-            (on_cpu(&daemon.process) - before).as_secs_f64() / start.elapsed().as_secs_f64();
+            (daemon.process.on_cpu() - before).as_secs_f64() / start.elapsed().as_secs_f64();
         assert!(
             share < 0.05,
             "{call:?} errno {errno}: {:.1} % of a core",
@@ -365,7 +354,8 @@ fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
 
 #[test]
 fn a_kernel_that_may_not_be_asked_is_known_from_who_may() {
-    let file = std::env::temp_dir().join(format!("wallclock-told-{}", std::process::id()));
+    let folder = Folder::new("told");
+    let file = folder.0.join("sync");
     let out = fs::File::create(&file).expect("a file");
     let mut command = wallclockd();
     command.arg("--tell-sync").stdout(out);
@@ -402,7 +392,6 @@ fn a_kernel_that_may_not_be_asked_is_known_from_who_may() {
     kernel.fail_for_ever(Call::Clock, libc::EPERM);
     let mut teller = Process::start(&mut command);
     teller.wait_for("can't be told: adjtimex: Operation not permitted");
-    fs::remove_file(&file).expect("it is ours");
 }
 
 #[test]

@@ -8,8 +8,7 @@ use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use support::{PATIENCE, Process, daemon, has, skip, wallclock, wallclockd};
+use support::{Folder, PATIENCE, Process, daemon, faketime, has, skip, wallclock, wallclockd};
 use wallclock::ask::Patience;
 use wallclock::measure::measure;
 use wallclock::offset::{Interval, Nanos, Offset, SECOND, TICK, Wanted};
@@ -43,17 +42,6 @@ fn alone() -> MutexGuard<'static, ()> {
 fn median(values: &mut [Nanos]) -> Nanos {
     values.sort_unstable();
     values[values.len() / 2]
-}
-
-/// libfaketime, where Debian puts it.
-fn faketime() -> Option<PathBuf> {
-    let found = fs::read_dir("/usr/lib").ok()?.flatten();
-    let mut found = found.map(|entry| entry.path().join("faketime/libfaketime.so.1"));
-    let found = found.find(|path| path.exists());
-    if found.is_none() {
-        skip("libfaketime is not installed (Debian package faketime)");
-    }
-    found
 }
 
 /// The command, its wall clock shifted by so many seconds.
@@ -857,8 +845,8 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
 fn a_step_of_this_machines_clock_amid_the_measurement_is_noticed_and_the_truth_told() {
     let _alone = alone();
     let Some(library) = faketime() else { return };
-    let file = env::temp_dir().join(format!("wallclock-step-{}", std::process::id()));
-    fs::write(&file, "+0").expect("it is written");
+    let folder = Folder::new("step");
+    let file = folder.file("faketime", b"+0");
     // A server that knows what nobody else does: its fourth question finds the client's clock stepped by 5 s.
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let server = socket.local_addr().expect("it is bound");
@@ -894,7 +882,6 @@ fn a_step_of_this_machines_clock_amid_the_measurement_is_noticed_and_the_truth_t
     println!("{json}");
     assert_eq!(json["servers"][0]["restarts"], 1);
     assert!(holds(&json, -5.0), "{json}");
-    fs::remove_file(&file).expect("it is ours");
 }
 
 #[test]
@@ -909,20 +896,19 @@ fn chronyd_takes_the_room_s_clock_as_a_reference_and_shows_its_offset() {
     };
     let shift = 3.5;
     let (_daemon, server) = shifted_daemon(&library, "+3.5");
-    let folder = env::temp_dir().join(format!("wallclock-chrony-{}", std::process::id()));
     // chronyd makes its command socket only where nobody else gets in.
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&folder)
-        .expect("a folder");
-    let at = |name: &str| folder.join(name).display().to_string();
+    let folder = Folder::new("chrony");
+    let at = |name: &str| folder.0.join(name).display().to_string();
+    // A copy: Debian's AppArmor profile is for the program of that path, and lets it have no socket here.
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chronyd");
+    fs::copy(chronyd, &copy).expect("a copy");
     let configuration = format!(
         "refclock SOCK {} refid WALL poll 0\nport 0\ncmdport 0\nbindcmdaddress {}\npidfile {}\n",
         at("wall.sock"),
         at("cmd.sock"),
         at("pid"),
     );
-    fs::write(folder.join("chrony.conf"), configuration).expect("it is written");
+    folder.file("chrony.conf", configuration.as_bytes());
     // -x: it leaves the clock alone. -U: it may be started by anybody.
     let user = Command::new("id")
         .arg("-un")
@@ -930,7 +916,7 @@ fn chronyd_takes_the_room_s_clock_as_a_reference_and_shows_its_offset() {
         .expect("id runs")
         .stdout;
     let user = String::from_utf8_lossy(&user).trim().to_owned();
-    let mut command = Command::new(chronyd);
+    let mut command = Command::new(copy);
     let mut chronyd =
         Process::start(command.args(["-x", "-d", "-U", "-u", &user, "-f", &at("chrony.conf")]));
     chronyd.wait_for("chronyd version");
@@ -942,7 +928,7 @@ fn chronyd_takes_the_room_s_clock_as_a_reference_and_shows_its_offset() {
         }
     };
     until("its socket appears", &mut || {
-        folder.join("wall.sock").exists()
+        folder.0.join("wall.sock").exists()
     });
     let mut watch = wallclock();
     watch.args([
@@ -970,6 +956,4 @@ fn chronyd_takes_the_room_s_clock_as_a_reference_and_shows_its_offset() {
         .and_then(|field| field.parse().ok())
         .expect("an offset");
     assert!((offset + shift).abs() <= 0.001, "{sources}");
-    drop(chronyd);
-    fs::remove_dir_all(&folder).expect("it is ours");
 }

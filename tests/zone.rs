@@ -4,11 +4,11 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Process, ask, wallclockd};
+use support::{Folder, Process, ask, wallclockd};
 use wallclock::clock::{Clock, ZoneError, ZonePaths};
 
 /// A TZif file (RFC 8536) of version 2 with one fixed offset and nothing else.
@@ -37,31 +37,6 @@ fn tzif(abbreviation: &str, offset: i32) -> Vec<u8> {
         footer.into_bytes(),
     ]
     .concat()
-}
-
-/// A folder of this test's own.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, contents).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Puts a link in place of another by rename, as ln -sf and package managers do.

@@ -29,16 +29,16 @@ pub enum Discipline {
 pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("faults-{}.so", std::process::id()));
+        // Under a name of this process's own first: others may be at it, or have it loaded.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.so");
+        let fresh = path.with_extension(std::process::id().to_string());
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faults.c");
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&path)
+            .arg(&fresh)
             .arg(source)
             .status();
-        compiled
-            .is_ok_and(|status| status.success())
+        (compiled.is_ok_and(|status| status.success()) && fs::rename(&fresh, &path).is_ok())
             .then_some(path)
     };
     LIBRARY.get_or_init(compile).as_deref()
@@ -55,7 +55,8 @@ impl Faults {
     pub fn of(command: &mut Command) -> Option<Faults> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let library = library()?;
-        let path = library.with_extension(format!("{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = library.with_extension(format!("{}-{number}", std::process::id()));
         command.env("LD_PRELOAD", library).env("FAULTS", &path);
         Some(Faults::at(path))
     }

@@ -2,8 +2,11 @@
 #![allow(dead_code)]
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -29,6 +32,45 @@ pub fn has(program: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok()
+}
+
+/// libfaketime, where Debian puts it.
+pub fn faketime() -> Option<PathBuf> {
+    let places = fs::read_dir("/usr/lib").ok()?.flatten();
+    let found = places
+        .map(|place| place.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        skip("libfaketime is not installed (Debian package faketime)");
+    }
+    found
+}
+
+/// A folder of one test's own, nobody else's, and gone with it. Its path is short enough for sockets.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = env::temp_dir().join(format!("wallclock-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .expect("a folder");
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, contents).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Whether this host speaks IPv6, to itself at least.
@@ -70,6 +112,13 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its on-CPU time so far.
+    pub fn on_cpu(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).expect("it lives");
+        let first = text.split(' ').next().and_then(|first| first.parse().ok());
+        Duration::from_nanos(first.expect("a number"))
     }
 
     /// The first line from here on that holds this text.
