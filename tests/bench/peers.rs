@@ -9,10 +9,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::echo::Echo;
+use crate::support::{wallclock, wallclockd};
 use crate::sys;
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_wallclockd");
-const CLIENT: &str = env!("CARGO_BIN_EXE_wallclock");
 const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
 const PYTHON_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
@@ -38,24 +37,18 @@ impl Server {
         Self::that_tells_its_port(&mut command)
     }
 
-    /// The daemon, as a user would start it but for the port.
+    /// The daemon, as a user would start it but for the port, whatever the environment has set.
     pub fn daemon(options: &[String]) -> io::Result<Self> {
-        let mut command = Command::new(DAEMON);
-        command
-            .args(["--listen", "127.0.0.1:0"])
-            .args(options)
-            .env_remove("RUST_LOG");
-        Self::that_tells_its_port(&mut command)
+        Self::that_tells_its_port(wallclockd().args(["--listen", "127.0.0.1:0"]).args(options))
     }
 
     /// The daemon where it has to ask which address was meant, and which of two sockets was asked.
     pub fn daemon_anywhere(options: &[String]) -> io::Result<Self> {
-        let mut command = Command::new(DAEMON);
-        command
-            .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
-            .args(options)
-            .env_remove("RUST_LOG");
-        let mut server = Self::that_tells_its_port(&mut command)?;
+        let mut server = Self::that_tells_its_port(
+            wallclockd()
+                .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
+                .args(options),
+        )?;
         server.address.set_ip(Ipv4Addr::LOCALHOST.into());
         Ok(server)
     }
@@ -200,7 +193,7 @@ fn free_port() -> io::Result<u16> {
 
 /// Our client, whole process.
 pub fn ask_with_client(server: SocketAddr) -> io::Result<Output> {
-    Command::new(CLIENT)
+    wallclock()
         .args(["--server", &server.to_string(), "%Y/%m/%d %H:%M:%S"])
         .output()
 }
