@@ -22,7 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    scratch: Option<PathBuf>,
+    _scratch: Option<Scratch>,
+}
+
+/// A folder that is taken away, with all in it, when it goes out of scope.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Server {
@@ -61,34 +70,32 @@ impl Server {
     /// chronyd, told to keep its hands off the clock and to talk to nobody else.
     pub fn chronyd(chronyd: &Path) -> io::Result<Self> {
         let port = free_port()?;
-        let scratch =
-            env::temp_dir().join(format!("wallclock-bench-{}-{port}", std::process::id()));
-        fs::create_dir(&scratch)?;
-        let configuration = scratch.join("chrony.conf");
+        let folder = env::temp_dir().join(format!("wallclock-bench-{}-{port}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let scratch = Scratch(folder.clone());
+        // AppArmor knows a program by its path, and Debian has it keep /usr/sbin/chronyd out of folders like this one.
+        let copy = folder.join("chronyd");
+        fs::copy(chronyd, &copy)?;
+        let configuration = folder.join("chrony.conf");
         fs::write(
             &configuration,
             format!(
                 "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.1\nlocal stratum 10\ncmdport 0\nbindcmdaddress /\n\
                  pidfile {}/pid\n",
-                scratch.display()
+                folder.display()
             ),
         )?;
-        let mut command = Command::new(chronyd);
+        let user = Command::new("id").arg("-un").output()?.stdout;
+        let user = String::from_utf8_lossy(&user);
+        let mut command = Command::new(copy);
         command
-            .args([
-                "-x",
-                "-U",
-                "-d",
-                "-u",
-                &env::var("USER").unwrap_or("root".into()),
-                "-f",
-            ])
+            .args(["-x", "-U", "-d", "-u", user.trim(), "-f"])
             .arg(&configuration);
         Self::that_answers(
             &mut command,
             port,
             &crate::questions::ntp_question(0),
-            Some(scratch),
+            scratch,
         )
     }
 
@@ -112,7 +119,7 @@ impl Server {
         let mut server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            scratch: None,
+            _scratch: None,
         };
         let mut said = String::new();
         loop {
@@ -141,7 +148,7 @@ impl Server {
         command: &mut Command,
         port: u16,
         question: &[u8],
-        scratch: Option<PathBuf>,
+        scratch: Scratch,
     ) -> io::Result<Self> {
         let child = command
             .stdin(Stdio::null())
@@ -151,7 +158,7 @@ impl Server {
         let server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            scratch,
+            _scratch: Some(scratch),
         };
         server.wait_for_answer(question)?;
         Ok(server)
@@ -178,9 +185,6 @@ impl Drop for Server {
         // It may have ended by itself; either way nobody is left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(scratch) = &self.scratch {
-            let _ = fs::remove_dir_all(scratch);
-        }
     }
 }
 
