@@ -121,7 +121,8 @@ fn wide(buffer: Option<i32>) -> Vec<String> {
 /// The servers of one round, in the order of [`PEERS`].
 type Servers = [Option<Server>; PEERS.len()];
 
-/// Runs it all and tells of it. Gives back whether every answer was right.
+/// Runs it all and tells of it. Gives back whether every answer was right and every promise held; a glance is too short to hold
+/// promises against.
 pub fn run(options: &Options) -> io::Result<bool> {
     let (plan, room, mut load) = (Plan::of(options), Room::new(), Load::new());
     // Where that is forbidden the numbers are worse, not wrong.
@@ -200,7 +201,15 @@ pub fn run(options: &Options) -> io::Result<bool> {
     });
     report::draw(&svg, &results)?;
     println!("Plot: {}", svg.display());
-    Ok(results.wrong() == 0)
+    let wrong = results.wrong();
+    let broken = report::promises(&results)
+        .iter()
+        .filter(|promise| promise.is_broken() && !options.quick)
+        .count();
+    if wrong > 0 || broken > 0 {
+        println!("FAILED: {wrong} wrong answers, {broken} promises that did not hold");
+    }
+    Ok(wrong == 0 && broken == 0)
 }
 
 fn note(what: &str) {
