@@ -7,13 +7,14 @@ mod support;
 use std::env;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
     judge, on_cpu, resident, socket_to, touch,
 };
 use support::{Process, ask, counters, wallclockd};
+use wallclock::answer::{MAX_ANSWER, reply};
 use wallclock::clock::{Clock, ZonePaths};
 
 const DATAGRAMS: u64 = 200_000;
@@ -147,4 +148,74 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
     );
     daemon.signal("TERM");
     assert!(daemon.wait().success());
+}
+
+#[test]
+fn the_judge_takes_right_answers_and_no_others() {
+    let clock = Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::of_host()).expect("a zone");
+    let second = 1_783_213_507;
+    let moment = |nanosecond| Duration::new(second, nanosecond);
+    let judged = |question: &[u8], answer: &[u8], asked, heard| {
+        let (asked, heard) = (moment(asked), moment(heard));
+        judge(question, answer, Between { asked, heard }, &clock)
+    };
+
+    let dots = "%.f".repeat(60);
+    for question in [
+        "%s.%N",
+        "%T%.f",
+        "%+ 5",
+        "%-9N5%.f",
+        "%3N %_9N|%-4N",
+        "%20N%N%1N",
+        "%.3f%%",
+        "%c %d",
+        &dots,
+        "%9999N",
+    ] {
+        for nanosecond in [
+            0,
+            1,
+            50_000_000,
+            123_000_000,
+            123_456_000,
+            120_400_789,
+            999_999_999,
+        ] {
+            let mut room = [0; MAX_ANSWER];
+            let at = clock.at(second.cast_signed(), nanosecond);
+            let length = reply(question.as_bytes(), &at, &mut room).length();
+            let answer = &room[..length];
+            let before = nanosecond.saturating_sub(100_000);
+            let after = (nanosecond + 100_000).min(999_999_999);
+            for (asked, heard) in [(nanosecond, nanosecond), (before, after), (0, 999_999_999)] {
+                judged(question.as_bytes(), answer, asked, heard)
+                    .unwrap_or_else(|what| panic!("{question} at {nanosecond}: {what}"));
+            }
+        }
+    }
+
+    for (question, answer) in [
+        ("%s.%N", "error: answer too long"),
+        ("%s.%N", "1783213508.123456789"),
+        ("%s.%N", "1783213507.123556790"),
+        ("%s.%N", "1783213507,123456789"),
+        ("%s.%N", "1783213507.12345678"),
+        ("%N %N", "123456789 123456788"),
+        ("%3N", "124"),
+        ("%T%.f", "21:05:07"),
+        ("%H:%M%.f", "21:05.1234"),
+        ("%H:%M%.f", "21:06.123456789"),
+        ("%H:%M", "error: answer too long"),
+        ("%H:%M", "21:06"),
+        (&dots, "error: answer too short"),
+    ] {
+        let said = judged(
+            question.as_bytes(),
+            answer.as_bytes(),
+            123_400_000,
+            123_500_000,
+        );
+        assert!(said.is_err(), "{question}: {answer}");
+    }
 }

@@ -9,10 +9,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::echo::Echo;
+use crate::support::{wallclock, wallclockd};
 use crate::sys;
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_wallclockd");
-const CLIENT: &str = env!("CARGO_BIN_EXE_wallclock");
 const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
 const PYTHON_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
@@ -23,7 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    scratch: Option<PathBuf>,
+    _scratch: Option<Scratch>,
+}
+
+/// A folder that is taken away, with all in it, when it goes out of scope.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Server {
@@ -38,24 +46,18 @@ impl Server {
         Self::that_tells_its_port(&mut command)
     }
 
-    /// The daemon, as a user would start it but for the port.
+    /// The daemon, as a user would start it but for the port, whatever the environment has set.
     pub fn daemon(options: &[String]) -> io::Result<Self> {
-        let mut command = Command::new(DAEMON);
-        command
-            .args(["--listen", "127.0.0.1:0"])
-            .args(options)
-            .env_remove("RUST_LOG");
-        Self::that_tells_its_port(&mut command)
+        Self::that_tells_its_port(wallclockd().args(["--listen", "127.0.0.1:0"]).args(options))
     }
 
     /// The daemon where it has to ask which address was meant, and which of two sockets was asked.
     pub fn daemon_anywhere(options: &[String]) -> io::Result<Self> {
-        let mut command = Command::new(DAEMON);
-        command
-            .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
-            .args(options)
-            .env_remove("RUST_LOG");
-        let mut server = Self::that_tells_its_port(&mut command)?;
+        let mut server = Self::that_tells_its_port(
+            wallclockd()
+                .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
+                .args(options),
+        )?;
         server.address.set_ip(Ipv4Addr::LOCALHOST.into());
         Ok(server)
     }
@@ -68,34 +70,32 @@ impl Server {
     /// chronyd, told to keep its hands off the clock and to talk to nobody else.
     pub fn chronyd(chronyd: &Path) -> io::Result<Self> {
         let port = free_port()?;
-        let scratch =
-            env::temp_dir().join(format!("wallclock-bench-{}-{port}", std::process::id()));
-        fs::create_dir(&scratch)?;
-        let configuration = scratch.join("chrony.conf");
+        let folder = env::temp_dir().join(format!("wallclock-bench-{}-{port}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let scratch = Scratch(folder.clone());
+        // AppArmor knows a program by its path, and Debian has it keep /usr/sbin/chronyd out of folders like this one.
+        let copy = folder.join("chronyd");
+        fs::copy(chronyd, &copy)?;
+        let configuration = folder.join("chrony.conf");
         fs::write(
             &configuration,
             format!(
                 "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.1\nlocal stratum 10\ncmdport 0\nbindcmdaddress /\n\
                  pidfile {}/pid\n",
-                scratch.display()
+                folder.display()
             ),
         )?;
-        let mut command = Command::new(chronyd);
+        let user = Command::new("id").arg("-un").output()?.stdout;
+        let user = String::from_utf8_lossy(&user);
+        let mut command = Command::new(copy);
         command
-            .args([
-                "-x",
-                "-U",
-                "-d",
-                "-u",
-                &env::var("USER").unwrap_or("root".into()),
-                "-f",
-            ])
+            .args(["-x", "-U", "-d", "-u", user.trim(), "-f"])
             .arg(&configuration);
         Self::that_answers(
             &mut command,
             port,
             &crate::questions::ntp_question(0),
-            Some(scratch),
+            scratch,
         )
     }
 
@@ -119,7 +119,7 @@ impl Server {
         let mut server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            scratch: None,
+            _scratch: None,
         };
         let mut said = String::new();
         loop {
@@ -148,7 +148,7 @@ impl Server {
         command: &mut Command,
         port: u16,
         question: &[u8],
-        scratch: Option<PathBuf>,
+        scratch: Scratch,
     ) -> io::Result<Self> {
         let child = command
             .stdin(Stdio::null())
@@ -158,7 +158,7 @@ impl Server {
         let server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            scratch,
+            _scratch: Some(scratch),
         };
         server.wait_for_answer(question)?;
         Ok(server)
@@ -185,9 +185,6 @@ impl Drop for Server {
         // It may have ended by itself; either way nobody is left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(scratch) = &self.scratch {
-            let _ = fs::remove_dir_all(scratch);
-        }
     }
 }
 
@@ -200,7 +197,7 @@ fn free_port() -> io::Result<u16> {
 
 /// Our client, whole process.
 pub fn ask_with_client(server: SocketAddr) -> io::Result<Output> {
-    Command::new(CLIENT)
+    wallclock()
         .args(["--server", &server.to_string(), "%Y/%m/%d %H:%M:%S"])
         .output()
 }

@@ -12,13 +12,16 @@ pub struct Scheduled {
 }
 
 pub fn scheduled(pid: u32) -> Scheduled {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    let mut fields = text
-        .split_whitespace()
-        .map(|field| field.parse().unwrap_or(0));
+    let text = read(pid, "schedstat");
+    let mut fields = text.split_whitespace().map_while(|it| it.parse().ok());
+    let mut field = || {
+        fields
+            .next()
+            .unwrap_or_else(|| panic!("two times in /proc/{pid}/schedstat: {text:?}"))
+    };
     Scheduled {
-        on_cpu: fields.next().unwrap_or(0),
-        waiting: fields.next().unwrap_or(0),
+        on_cpu: field(),
+        waiting: field(),
     }
 }
 
@@ -33,30 +36,38 @@ pub fn switches(pid: u32) -> u64 {
 }
 
 fn status(pid: u32, field: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text
-        .lines()
+    alive(pid);
+    let text = read(pid, "status");
+    text.lines()
         .find_map(|line| line.strip_prefix(field))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+        .and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no number at {field} in /proc/{pid}/status"))
 }
 
 /// Waits until the process sleeps: only then has the kernel booked all of its time.
 pub fn settle(pid: u32) {
     let deadline = Instant::now() + Duration::from_millis(200);
-    while Instant::now() < deadline {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state is the first field behind the name, which stands in brackets and may hold anything.
-        if text
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('S'))
-        {
-            return;
-        }
+    while alive(pid) != 'S' && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(100));
     }
+}
+
+/// The state of a process. One that ended keeps its files in /proc until it is waited for, and has nothing more to say in them.
+fn alive(pid: u32) -> char {
+    let text = read(pid, "stat");
+    // The first field behind the name, which stands in brackets and may hold anything.
+    let state = text
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next())
+        .unwrap_or_else(|| panic!("no state in /proc/{pid}/stat: {text:?}"));
+    assert!(!"ZX".contains(state), "process {pid} has ended");
+    state
+}
+
+/// # Panics
+/// Where it can't be read: a nought in its place would be the best of all measurements.
+fn read(pid: u32, file: &str) -> String {
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

@@ -21,7 +21,7 @@ pub fn tables(results: &Results, compact: bool) -> Vec<Table> {
         lonely(&results.lonely),
         spawned(&results.spawned),
         memory(&results.memory),
-        promises(results),
+        promised(&promises(results)),
     ]
 }
 
@@ -162,22 +162,48 @@ fn memory(memory: &Memory) -> Table {
     table
 }
 
-/// What was promised, and whether it held in this run.
-fn promises(results: &Results) -> Table {
+/// Something that was to be at most so much in this run.
+pub struct Promise {
+    name: String,
+    most: f64,
+    measured: f64,
+}
+
+impl Promise {
+    /// Where nothing was measured, nothing was broken.
+    pub fn is_broken(&self) -> bool {
+        self.measured > self.most
+    }
+}
+
+fn promised(promises: &[Promise]) -> Table {
     let mut table = Table::new(&["promise", "at most", "measured", "holds"]);
-    let mut promise = |name: &str, most: f64, value: f64| {
-        let holds = match value.partial_cmp(&most) {
-            None => "not measured",
-            Some(order) if order.is_le() => "yes",
-            Some(_) => "NO",
+    for promise in promises {
+        let holds = match promise {
+            _ if promise.is_broken() => "NO",
+            _ if promise.measured <= promise.most => "yes",
+            _ => "not measured",
         };
-        let digits = if most >= 100.0 { 0 } else { 3 };
+        let digits = if promise.most >= 100.0 { 0 } else { 3 };
         table.row(vec![
-            name.into(),
-            number(most, digits),
-            number(value, digits),
+            promise.name.clone(),
+            number(promise.most, digits),
+            number(promise.measured, digits),
             holds.into(),
         ]);
+    }
+    table
+}
+
+/// What was promised, and what it came to in this run.
+pub fn promises(results: &Results) -> Vec<Promise> {
+    let mut promises = Vec::new();
+    let mut promise = |name: &str, most: f64, measured: f64| {
+        promises.push(Promise {
+            name: name.into(),
+            most,
+            measured,
+        });
     };
     let ours = |question| results.row(Peer::Daemon, question);
     let default = ours(DEFAULT);
@@ -257,7 +283,7 @@ fn promises(results: &Results) -> Table {
         0.1,
         middle(client) / middle(python_client),
     );
-    table
+    promises
 }
 
 /// What one has to know to read the tables.

@@ -45,7 +45,7 @@ enum Right {
     Text(i64, Vec<u8>),
     /// `%s.%N`: the very moment.
     Moment,
-    /// Only the rules, as the text changes within its second.
+    /// Judged by the rules each time, as the text changes within its second.
     Rules,
 }
 

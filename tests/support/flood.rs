@@ -5,7 +5,7 @@
 //! the socket buffers, so nothing is dropped and silence means silence.
 #![allow(dead_code)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -292,7 +292,7 @@ pub fn is_silent(question: &[u8]) -> bool {
     percents(question) == 0 && !is_blank(question)
 }
 
-/// Holds an answer against the rules, in the sender's own words, and against the library's own rendering of some second between.
+/// Holds an answer against the rules, in the sender's own words, and against the library's own rendering of some moment between.
 pub fn judge(
     question: &[u8],
     answer: &[u8],
@@ -339,24 +339,52 @@ pub fn judge(
         };
     };
     const TOO_LONG: &[u8] = b"error: answer too long";
+    let limit = answer_limit(question.len());
     for second in between.seconds() {
-        let moment = clock.at(second, 123_456_789);
-        let right = match parsed.render(&moment, &mut room) {
-            Ok(length) if length <= answer_limit(question.len()) || parsed.sub_second() => {
-                &room[..length]
-            }
-            _ => TOO_LONG,
-        };
-        if answer == right {
+        // No text of this second is longer than that of this moment, whose fraction has nine digits and no zeros to leave off.
+        let mut longest = || parsed.render(&clock.at(second, 123_456_789), &mut room);
+        if answer == TOO_LONG && !longest().is_ok_and(|length| length <= limit) {
             return Ok(());
         }
-        // The nanoseconds are the daemon's secret: of these texts about the length is known, and not on which side of a limit.
-        let about = right.len().abs_diff(answer.len()) <= 10 * parsed.conversions();
-        if parsed.sub_second() && (about || answer == TOO_LONG) {
-            return Ok(());
+        let nanoseconds = if parsed.sub_second() {
+            fractions(answer, second, between)
+        } else {
+            BTreeSet::from([0])
+        };
+        for nanosecond in nanoseconds {
+            let text = parsed.render(&clock.at(second, nanosecond), &mut room);
+            if text.is_ok_and(|length| answer == &room[..length]) {
+                return Ok(());
+            }
         }
     }
-    Err("not the text of any second between".into())
+    Err("not the text of any moment between".into())
+}
+
+/// The nanoseconds of this second that an answer may have been given at. Its text shows them somewhere: the first few of nine digits,
+/// perhaps without the zeros at their end; or nothing, where `%.f` meets a whole second.
+fn fractions(answer: &[u8], second: i64, between: Between) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    let mut consider = |nanosecond: u32, unknown: u32| {
+        let from = Duration::new(second.cast_unsigned(), nanosecond);
+        let to = from + Duration::from_nanos(unknown.into());
+        if from <= between.heard && to >= between.asked {
+            found.insert(nanosecond);
+        }
+    };
+    consider(0, 0);
+    for start in 0..answer.len() {
+        let (mut nanosecond, mut unit) = (0, 1_000_000_000);
+        for digit in answer[start..].iter().take(9) {
+            if !digit.is_ascii_digit() {
+                break;
+            }
+            unit /= 10;
+            nanosecond += unit * u32::from(digit - b'0');
+            consider(nanosecond, unit - 1);
+        }
+    }
+    found
 }
 
 /// Datagrams as a stranger would send them who means it ill: soup that looks like formats, vast widths, UTF-8 whole and cut, noise,
