@@ -324,6 +324,8 @@ fn half_load(
             Peer::Chronyd | Peer::Python => rate(peer).min(rate(Peer::Plain)) / 2.0,
             Peer::Floor | Peer::Plain | Peer::Daemon | Peer::Anywhere => rate(Peer::Plain) / 2.0,
         };
+        // A slice in which nobody got a word in is no reason to ask nothing at all.
+        let pace = pace.max(1.0);
         let paced = load.paced(server.address, &mut peer.workload(), pace, plan.paced)?;
         let manners = &mut manners[peer as usize];
         manners.p50.push(quantile(&paced.trips, 0.5) / 1e3);
