@@ -82,6 +82,15 @@ fn documented_edit(machine: &Machine, text: &str) {
     edit(machine, SOCKET, text);
 }
 
+/// Ends the clients of a scope when it is dropped, by a panic too: the scope waits for them before it passes the panic on.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[track_caller]
 fn none_lost(tally: &Tally) {
     eprintln!("{tally}");
@@ -343,6 +352,7 @@ fn a_killed_daemon_loses_one_batch_at_most_and_wallclock_none() {
     let load = Load::start(room.everyone(), 2_000);
     let over = AtomicBool::new(false);
     let asked = std::thread::scope(|scope| {
+        let end = Over(&over);
         // Two clients that ask one question after the other, each with all the patience it has by default.
         let clients: Vec<_> = (0..2)
             .map(|host| {
@@ -378,7 +388,7 @@ fn a_killed_daemon_loses_one_batch_at_most_and_wallclock_none() {
                 (load.answered() > before + 1_000).then_some(())
             });
         }
-        over.store(true, Relaxed);
+        drop(end);
         clients
             .into_iter()
             .map(|client| client.join().expect("a client"))
