@@ -46,6 +46,18 @@ impl fmt::Display for Tally {
     }
 }
 
+impl Tally {
+    /// How many were lost of those asked up to the first mark, from there to the second and so on, and of those asked
+    /// after the last. A mark is what [`Load::asked`] said.
+    pub fn lost_between(&self, marks: &[usize]) -> Vec<usize> {
+        let mut lost = vec![0; marks.len() + 1];
+        for number in &self.lost {
+            lost[marks.partition_point(|mark| mark <= number)] += 1;
+        }
+        lost
+    }
+}
+
 struct Shared {
     start: Instant,
     stop: AtomicBool,
@@ -108,6 +120,11 @@ impl Load {
             sender: Some(sender),
             receivers,
         }
+    }
+
+    /// How many have been asked so far: their numbers are below this.
+    pub fn asked(&self) -> usize {
+        self.shared.asked.load(Relaxed)
     }
 
     /// How many have been answered so far.

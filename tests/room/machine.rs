@@ -1,11 +1,14 @@
 //! A machine of its own to install things on: a real systemd as PID 1 of fresh namespaces (see `boot`).
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::fs::Mode;
 
 /// What a test waits at most for something that takes a moment.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -43,6 +46,8 @@ impl Machine {
             super::support::skip(&reason);
             return None;
         }
+        // Whatever the umask of whoever runs the tests: the daemon inside is nobody, and has to read what is put there.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let turn =
             File::create(folder.join("room.lock")).expect("a lock file in the target folder");
@@ -137,13 +142,16 @@ impl Machine {
         self.run(&["sh", "-ec", line])
     }
 
-    /// Copies a file of this host into the machine's /root, which nothing else looks at.
+    /// Copies a file of this host into the machine's /root, which nothing else looks at; whoever can get at it there may
+    /// read and execute it, whatever its mode here.
     pub fn copy_in(&self, file: &Path) -> String {
         let inside = format!(
             "/root/{}",
             file.file_name().expect("a file").to_string_lossy()
         );
         fs::copy(file, self.path(&inside)).expect("a copy inside");
+        fs::set_permissions(self.path(&inside), Permissions::from_mode(0o755))
+            .expect("its mode inside");
         inside
     }
 
