@@ -316,15 +316,16 @@ fn socket_address(peer: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// Turns the control messages of a received datagram into those of its answer, at the front of the same buffer: the address it was sent to becomes
-/// the source. Returns their length, 0 where the kernel is to choose.
+/// Turns the control messages of a received datagram into those of its answer, at the front of the same buffer: the address it was sent
+/// to becomes the source. Returns their length, 0 where the kernel is to choose.
 ///
 /// The interface is left to the routes, as the way back may be another; link-local addresses mean
 /// nothing without theirs and keep it. A message that the kernel had to cut is none.
 fn reply_control(received: &mut libc::msghdr) -> usize {
     // SAFETY: the header is as recvmmsg left it: msg_control points to a buffer, aligned for cmsghdr, that holds msg_controllen bytes
     // of well-formed control messages, so CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it. What is read of a message is inside its cmsg_len,
-    // which the kernel shortens where it has to cut one (MSG_CTRUNC). The structures are read and written unaligned-safe. The answer's message is never longer than the received one that it is copied from, and lies at or before it.
+    // which the kernel shortens where it has to cut one (MSG_CTRUNC). The structures are read and written unaligned-safe. The answer's
+    // message is never longer than the received one that it is copied from, and lies at or before it.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(received);
         while !message.is_null() {

@@ -5,7 +5,8 @@
 //!
 //! With one socket and nobody to report to, the daemon sleeps in the receive itself, which a signal ends ([`end_wait_at`]); that is the
 //! least a question can cost. With several sockets, or a service manager that wants to hear from us in time, it sleeps in
-//! poll(2), where signals come through a pipe. Either way there is no timer nobody asked for, and no signal is missed between a look and the sleep.
+//! poll(2), where signals come through a pipe. Either way there is no timer nobody asked for, and no signal is missed between a look and
+//! the sleep.
 
 use std::fmt;
 use std::io::{self, Read, Write};
