@@ -74,7 +74,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// How many bytes go back: 0 for silence.
+    /// How many bytes of the room are the answer: 0 for silence, and for a text that is empty.
     pub fn length(&self) -> usize {
         match *self {
             Verdict::Answered { length, .. } | Verdict::Refused { length, .. } => length,

@@ -130,10 +130,7 @@ impl Listener {
         socket
             .bind(&address.into())
             .map_err(|source| ListenError::Bind { address, source })?;
-        let listener = Listener::new(socket)?;
-        listener.widen_for_answers(false);
-        listener.widen(options.receive_buffer, false);
-        Ok(listener)
+        Listener::new(socket, options, false)
     }
 
     /// Takes over a socket that a service manager bound (sd_listen_fds(3)).
@@ -173,13 +170,10 @@ impl Listener {
             return Err(wrong("not bound to a port"));
         }
         batch::queue_no_errors(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
-        let listener = Listener::new(socket)?;
-        listener.widen_for_answers(true);
-        listener.widen(options.receive_buffer, true);
-        Ok(listener)
+        Listener::new(socket, options, true)
     }
 
-    fn new(socket: Socket) -> Result<Listener, ListenError> {
+    fn new(socket: Socket, options: Options, inherited: bool) -> Result<Listener, ListenError> {
         let socket = UdpSocket::from(socket);
         let address = socket
             .local_addr()
@@ -199,7 +193,10 @@ impl Listener {
                 }
             })?;
         }
-        Ok(Listener { socket, address })
+        let listener = Listener { socket, address };
+        listener.widen_for_answers(inherited);
+        listener.widen(options.receive_buffer, inherited);
+        Ok(listener)
     }
 
     /// Asks for a send buffer. Any will do on a quiet network, so nothing is said of it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
-    judge, on_cpu, resident, socket_to, touch,
+    judge, resident, socket_to, touch,
 };
 use support::{Process, ask, counters, wallclockd};
 use wallclock::answer::{MAX_ANSWER, reply};
@@ -94,7 +94,7 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
     let mut flood = Flood::new(questions, sockets.collect());
     let low = low_port();
     let mut from_low_ports = 0;
-    let (start, before) = (Instant::now(), on_cpu(daemon.id()));
+    let (start, before) = (Instant::now(), daemon.on_cpu());
     let mut first = 0;
     while flood.tally.asked + from_low_ports < wanted {
         // Ahead of a marker, so that silence towards them is proved by its answer.
@@ -113,7 +113,7 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
         }
     }
     flood.finish();
-    let (elapsed, spent) = (start.elapsed(), on_cpu(daemon.id()) - before);
+    let (elapsed, spent) = (start.elapsed(), daemon.on_cpu() - before);
     let tally = &flood.tally;
     assert_eq!(tally.wrong, 0, "seed {seed}: {:#?}", tally.complaints);
     if let Some(low) = low {

@@ -41,7 +41,7 @@ pub enum ZoneError {
         tz: OsString,
         /// Where zones are looked up.
         directory: PathBuf,
-        /// What is wrong with it as a POSIX TZ string.
+        /// What is wrong with it as a POSIX TZ string; `None` where a name in it is too short.
         source: Option<tz::TzError>,
     },
 }
@@ -151,14 +151,14 @@ impl Zone {
             _ => text.into_owned(),
         };
         match read_rule(&rule) {
-            Some(Ok(rules)) => Ok(Zone {
+            Ok(rules) => Ok(Zone {
                 rules: Some(rules),
                 file: None,
             }),
-            refused => Err(ZoneError::Unknown {
+            Err(source) => Err(ZoneError::Unknown {
                 tz: tz.to_owned(),
                 directory: paths.directory.clone(),
-                source: refused.and_then(Result::err),
+                source,
             }),
         }
     }
@@ -238,11 +238,11 @@ impl Zone {
     }
 }
 
-/// Reads a POSIX TZ string; `None` where a name in it is shorter than the three characters that POSIX demands.
+/// Reads a POSIX TZ string; an error of `None` where a name in it is shorter than the three characters that POSIX demands.
 ///
 /// It is read as the footer of a file without a table (RFC 8536, version 3), because there the hours of its rules may be those that glibc
 /// takes in TZ as well, -167 to 167.
-fn read_rule(rule: &str) -> Option<Result<TimeZone, tz::TzError>> {
+fn read_rule(rule: &str) -> Result<TimeZone, Option<tz::TzError>> {
     // No transitions, no leap seconds, and one local time, which never is.
     let mut table = b"TZif3".to_vec();
     table.extend([0; 15]);
@@ -252,17 +252,14 @@ fn read_rule(rule: &str) -> Option<Result<TimeZone, tz::TzError>> {
     table.extend([0; 6]);
     table.extend(b"UTC\0");
     let file = [&table, &table, &b"\n"[..], rule.as_bytes(), b"\n"].concat();
-    let zone = match TimeZone::from_tz_data(&file) {
-        Ok(zone) => zone,
-        Err(error) => return Some(Err(error)),
-    };
+    let zone = TimeZone::from_tz_data(&file).map_err(Some)?;
     let named = |time: &LocalTimeType| time.time_zone_designation().len() >= 3;
     let all_named = match zone.as_ref().extra_rule() {
         Some(TransitionRule::Fixed(time)) => named(time),
         Some(TransitionRule::Alternate(rule)) => named(rule.std()) && named(rule.dst()),
         None => false,
     };
-    all_named.then_some(Ok(zone))
+    if all_named { Ok(zone) } else { Err(None) }
 }
 
 fn read_rules(path: &Path) -> Result<TimeZone, ZoneError> {

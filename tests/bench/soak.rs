@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
-    judge, on_cpu, resident, socket_to, touch, verdict,
+    judge, resident, socket_to, touch, verdict,
 };
-use support::{Process, counters, wallclockd};
+use support::{Process, counters, on_cpu, wallclockd};
 use wallclock::answer::{MAX_ANSWER, Verdict};
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::render;

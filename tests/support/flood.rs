@@ -555,13 +555,6 @@ pub fn descriptors(process: u32) -> usize {
         .count()
 }
 
-/// On-CPU time of a process so far.
-pub fn on_cpu(process: u32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("it lives");
-    let first = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(first.expect("a number"))
-}
-
 /// 12345678 as 12,345,678.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -73,6 +73,13 @@ impl Drop for Folder {
     }
 }
 
+/// On-CPU time of a process so far.
+pub fn on_cpu(process: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("it lives");
+    let first = text.split(' ').next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(first.expect("a number"))
+}
+
 /// Whether this host speaks IPv6, to itself at least.
 pub fn has_ipv6() -> bool {
     UdpSocket::bind("[::1]:0").is_ok()
@@ -116,9 +123,7 @@ impl Process {
 
     /// Its on-CPU time so far.
     pub fn on_cpu(&self) -> Duration {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).expect("it lives");
-        let first = text.split(' ').next().and_then(|first| first.parse().ok());
-        Duration::from_nanos(first.expect("a number"))
+        on_cpu(self.id())
     }
 
     /// The first line from here on that holds this text.
