@@ -1,4 +1,4 @@
-//! Where a clock hangs: `HOST`, `HOST:PORT`, `[V6]:PORT`, as both programs read it.
+//! Where a clock hangs: `HOST`, `HOST:DEFAULT_PORT`, `[V6]:DEFAULT_PORT`, as both programs read it.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// The port that the room agreed on.
-pub const PORT: u16 = 9527;
+pub const DEFAULT_PORT: u16 = 9527;
 
 /// A host, by name or by address, and a UDP port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum EndpointError {
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
-    /// A missing port is [`PORT`]. An IPv6 address may stand bare where no port follows (`::1`), with an interface too
+    /// A missing port is [`DEFAULT_PORT`]. An IPv6 address may stand bare where no port follows (`::1`), with an interface too
     /// (`fe80::1%eth0`).
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
         let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
@@ -60,7 +60,7 @@ impl FromStr for Endpoint {
             return Err(EndpointError::NoHost);
         }
         let port = match port {
-            None => PORT,
+            None => DEFAULT_PORT,
             // u16's own parser would take a sign.
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
                 .parse()

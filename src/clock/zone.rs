@@ -57,7 +57,7 @@ pub struct ZonePaths {
 
 impl ZonePaths {
     /// The usual places of this host (tzset(3)).
-    pub fn of_host() -> ZonePaths {
+    pub fn from_env() -> ZonePaths {
         ZonePaths {
             localtime: PathBuf::from("/etc/localtime"),
             directory: env::var_os("TZDIR")
@@ -79,14 +79,14 @@ pub(super) struct Zone {
 struct ZoneFile {
     path: PathBuf,
     /// What the file looked like when it was last read, or tried.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     /// The last trouble is told once, not once a second.
-    troubled: bool,
+    error_logged: bool,
 }
 
 /// What changes when a file is replaced or rewritten, the links before it included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -94,10 +94,10 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
-    fn of(path: &Path) -> io::Result<Stamp> {
+impl FileStamp {
+    fn new(path: &Path) -> io::Result<FileStamp> {
         let about = fs::metadata(path)?;
-        Ok(Stamp {
+        Ok(FileStamp {
             device: about.dev(),
             inode: about.ino(),
             size: about.size(),
@@ -116,9 +116,9 @@ impl Zone {
     }
 
     /// Reads TZ as tzset(3) does: unset for the host's zone, empty for UTC, else a file, else a POSIX TZ string.
-    pub(super) fn of(tz: Option<&OsStr>, paths: &ZonePaths) -> Result<Zone, ZoneError> {
+    pub(super) fn from_tz(tz: Option<&OsStr>, paths: &ZonePaths) -> Result<Zone, ZoneError> {
         let Some(tz) = tz else {
-            return match Zone::of_file(paths.localtime.clone()) {
+            return match Zone::from_path(paths.localtime.clone()) {
                 // localtime(5): where the file is missing, the zone is UTC.
                 Err(ZoneError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     log::info!("{} is missing: the zone is UTC", paths.localtime.display());
@@ -127,7 +127,7 @@ impl Zone {
                         file: Some(ZoneFile {
                             path: paths.localtime.clone(),
                             stamp: None,
-                            troubled: true,
+                            error_logged: true,
                         }),
                     })
                 }
@@ -143,14 +143,14 @@ impl Zone {
         // An absolute name stays itself under join().
         let path = paths.directory.join(&*text);
         if path.is_file() {
-            return Zone::of_file(path);
+            return Zone::from_path(path);
         }
         // The two names that need no tables are understood on a host without any, as by glibc.
         let rule = match &*text {
             "UTC" | "GMT" => format!("{text}0"),
             _ => text.into_owned(),
         };
-        match read_rule(&rule) {
+        match parse_posix_tz(&rule) {
             Ok(rules) => Ok(Zone {
                 rules: Some(rules),
                 file: None,
@@ -163,16 +163,16 @@ impl Zone {
         }
     }
 
-    fn of_file(path: PathBuf) -> Result<Zone, ZoneError> {
+    fn from_path(path: PathBuf) -> Result<Zone, ZoneError> {
         // Looked at before it is read: a change in between is then seen at the next look.
-        let stamp = Stamp::of(&path).ok();
-        let rules = Some(read_rules(&path)?);
+        let stamp = FileStamp::new(&path).ok();
+        let rules = Some(load_tzif(&path)?);
         Ok(Zone {
             rules,
             file: Some(ZoneFile {
                 path,
                 stamp,
-                troubled: false,
+                error_logged: false,
             }),
         })
     }
@@ -181,11 +181,11 @@ impl Zone {
     /// zone would be a guess.
     pub(super) fn refresh(&mut self) {
         let Some(file) = &mut self.file else { return };
-        let fresh = match Stamp::of(&file.path) {
+        let fresh = match FileStamp::new(&file.path) {
             Ok(stamp) if file.stamp == Some(stamp) => return,
             Ok(stamp) => {
                 file.stamp = Some(stamp);
-                read_rules(&file.path)
+                load_tzif(&file.path)
             }
             Err(source) => {
                 file.stamp = None;
@@ -197,7 +197,7 @@ impl Zone {
         };
         match fresh {
             Ok(rules) => {
-                file.troubled = false;
+                file.error_logged = false;
                 let rules = Some(rules);
                 if rules != self.rules {
                     log::info!(
@@ -207,11 +207,11 @@ impl Zone {
                     self.rules = rules;
                 }
             }
-            Err(error) if !file.troubled => {
-                file.troubled = true;
+            Err(error) if !file.error_logged => {
+                file.error_logged = true;
                 log::warn!(
                     "{}: the last good rules stay in force",
-                    crate::chain(&error)
+                    crate::error::error_chain(&error)
                 );
             }
             Err(_) => {}
@@ -242,7 +242,7 @@ impl Zone {
 ///
 /// It is read as the footer of a file without a table (RFC 8536, version 3), because there the hours of its rules may be those that glibc
 /// takes in TZ as well, -167 to 167.
-fn read_rule(rule: &str) -> Result<TimeZone, Option<tz::TzError>> {
+fn parse_posix_tz(rule: &str) -> Result<TimeZone, Option<tz::TzError>> {
     // No transitions, no leap seconds, and one local time, which never is.
     let mut table = b"TZif3".to_vec();
     table.extend([0; 15]);
@@ -262,7 +262,7 @@ fn read_rule(rule: &str) -> Result<TimeZone, Option<tz::TzError>> {
     if all_named { Ok(zone) } else { Err(None) }
 }
 
-fn read_rules(path: &Path) -> Result<TimeZone, ZoneError> {
+fn load_tzif(path: &Path) -> Result<TimeZone, ZoneError> {
     let bytes = fs::read(path).map_err(|source| ZoneError::Read {
         path: path.to_owned(),
         source,

@@ -82,7 +82,7 @@ impl Interval {
     }
 
     /// The smallest distance from zero in the interval: the offset is **certainly** no nearer than this.
-    pub fn least(self) -> Nanos {
+    pub fn min_abs(self) -> Nanos {
         if self.contains(0) {
             0
         } else {
@@ -91,7 +91,7 @@ impl Interval {
     }
 
     /// The largest distance from zero in the interval: the offset is **certainly** no further off than this.
-    pub fn most(self) -> Nanos {
+    pub fn max_abs(self) -> Nanos {
         self.low.abs().max(self.high.abs())
     }
 }
@@ -107,15 +107,15 @@ pub struct Estimate {
 
 impl Estimate {
     /// The interval that still holds the offset at another moment of our clock.
-    pub fn at(self, moment: Nanos) -> Interval {
+    pub fn aged_to(self, moment: Nanos) -> Interval {
         self.interval.widened(drift(moment - self.as_of))
     }
 
     /// What both together say, as of the later; `None` if they contradict each other.
-    pub(super) fn and(self, other: Self) -> Option<Self> {
+    pub(super) fn intersection(self, other: Self) -> Option<Self> {
         let as_of = self.as_of.max(other.as_of);
         Some(Self {
-            interval: self.at(as_of).intersection(other.at(as_of))?,
+            interval: self.aged_to(as_of).intersection(other.aged_to(as_of))?,
             as_of,
         })
     }
@@ -151,7 +151,7 @@ mod tests {
         for (low, high, least, most) in [(-2, 5, 0, 5), (2, 5, 2, 5), (-5, -2, 2, 5), (0, 0, 0, 0)]
         {
             assert_eq!(
-                (interval(low, high).least(), interval(low, high).most()),
+                (interval(low, high).min_abs(), interval(low, high).max_abs()),
                 (least, most)
             );
         }

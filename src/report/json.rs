@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::units::seconds;
-use super::{Report, Server};
+use super::{Report, ServerResult};
 use crate::offset::Estimate;
 
 impl Report {
@@ -11,13 +11,13 @@ impl Report {
     pub fn json(&self) -> String {
         let mut json = String::from("{");
         json_interval(&mut json, self.agreed());
-        let agree = self.agreement.map_or(0, |a| a.count);
+        let marzullo = self.agreement.map_or(0, |a| a.count);
         let (answered, asked) = (self.answered(), self.servers.len());
         let _ = write!(
             json,
-            r#","agree":{agree},"answered":{answered},"asked":{asked},"servers":["#
+            r#","agree":{marzullo},"answered":{answered},"asked":{asked},"servers":["#
         );
-        for (number, Server { name, outcome }) in self.servers.iter().enumerate() {
+        for (number, ServerResult { name, outcome }) in self.servers.iter().enumerate() {
             json.push_str(if number > 0 { ",{" } else { "{" });
             let _ = write!(json, r#""server":{},"#, json_text(name));
             let offset = outcome.as_ref().ok();

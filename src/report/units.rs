@@ -15,7 +15,7 @@ pub(crate) fn signed(nanos: Nanos) -> String {
 }
 
 /// Nanoseconds as seconds, exactly, without idle zeros: `0.1`.
-pub(super) fn brief(nanos: Nanos) -> String {
+pub(super) fn format_seconds(nanos: Nanos) -> String {
     seconds(nanos)
         .trim_end_matches('0')
         .trim_end_matches('.')
@@ -23,7 +23,7 @@ pub(super) fn brief(nanos: Nanos) -> String {
 }
 
 /// A length of time to three digits, rounded up: `5.13 us`.
-pub(crate) fn about(nanos: Nanos) -> String {
+pub fn format_duration(nanos: Nanos) -> String {
     let (mut unit, mut name) = (1, "ns");
     for (larger, its_name) in [(1_000, "us"), (1_000_000, "ms"), (SECOND, "s")] {
         if nanos >= larger {
@@ -56,7 +56,7 @@ pub(super) fn plus_minus(interval: Interval, sign: &str) -> String {
     format!(
         "{} s {sign} {}",
         signed(interval.middle()),
-        about(interval.bound())
+        format_duration(interval.bound())
     )
 }
 
@@ -81,7 +81,7 @@ mod tests {
             (SECOND, "1.00 s"),
             (86_400 * SECOND + 1, "86500 s"),
         ] {
-            assert_eq!(about(nanos), text);
+            assert_eq!(format_duration(nanos), text);
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
 
         #[test]
         fn a_length_of_time_is_never_shown_shorter_than_it_is(nanos in 0..10i128.pow(13)) {
-            let text = about(nanos);
+            let text = format_duration(nanos);
             let (number, unit) = text.split_once(' ').unwrap();
             let unit = match unit { "ns" => 1e0, "us" => 1e3, "ms" => 1e6, _ => 1e9 };
             let shown = number.parse::<f64>().unwrap() * unit;

@@ -1,0 +1,56 @@
+//! Parses the command line and the environment variables of the options.
+
+use clap::{Command, Parser};
+
+/// The exit status after wrong usage.
+pub const USAGE_STATUS: u8 = 2;
+
+/// Why there are no arguments to run with.
+#[derive(Debug)]
+pub enum ArgsError {
+    /// `--help` or `--version`: a text to print, and success.
+    Help(clap::Error),
+    /// Wrong usage, in one line.
+    Usage(String),
+}
+
+/// Parses the arguments of this process. A variable that is set but empty counts as not set.
+///
+/// # Errors
+///
+/// See [`ArgsError`].
+pub fn parse_args<A: Parser>() -> Result<A, ArgsError> {
+    without_empty_variables(A::command())
+        .try_get_matches()
+        .and_then(|mut matches| A::from_arg_matches_mut(&mut matches))
+        .map_err(|error| {
+            if error.use_stderr() {
+                ArgsError::Usage(one_line(&error))
+            } else {
+                ArgsError::Help(error)
+            }
+        })
+}
+
+/// `NAME=` in an EnvironmentFile is how an administrator takes a setting back; clap would parse the
+/// empty value.
+fn without_empty_variables(command: Command) -> Command {
+    command.mut_args(|option| {
+        let empty = option
+            .get_env()
+            .and_then(std::env::var_os)
+            .is_some_and(|value| value.is_empty());
+        if empty { option.env(None) } else { option }
+    })
+}
+
+/// The first paragraph of clap's message. The others hold tips and a reminder of `--help`.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = message
+        .trim_start_matches("error: ")
+        .split_whitespace()
+        .collect();
+    words.join(" ")
+}

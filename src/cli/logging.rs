@@ -1,0 +1,79 @@
+//! env_logger, set up for a terminal or for the journal.
+
+use std::env;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter};
+
+use crate::clock::unix_now;
+use crate::time::rfc3339;
+
+/// Starts logging to stderr, from this level on; RUST_LOG, where it is set, decides instead (env_logger's syntax).
+///
+/// Where stderr is the journal's stream (systemd.exec(5) `JOURNAL_STREAM`), each line starts with its priority
+/// (sd-daemon(3)) and leaves the time stamp to the journal.
+pub fn start(level: LevelFilter) {
+    let mut builder = Builder::new();
+    builder.target(Target::Stderr).filter_level(level);
+    if let Ok(filters) = env::var("RUST_LOG")
+        && !filters.is_empty()
+    {
+        builder.parse_filters(&filters);
+    }
+    if is_journal(io::stderr().as_fd()) {
+        builder.format(|line, record| {
+            writeln!(line, "<{}>{}", priority(record.level()), record.args())
+        });
+    } else {
+        builder.format(|line, record| {
+            let (seconds, _) = unix_now();
+            writeln!(
+                line,
+                "[{} {:5} {}] {}",
+                rfc3339(seconds),
+                record.level(),
+                record.target(),
+                record.args()
+            )
+        });
+    }
+    builder.init();
+}
+
+/// The level for so many `-v` less so many `-q`.
+pub fn level(louder: i16) -> LevelFilter {
+    match louder {
+        ..=-2 => LevelFilter::Error,
+        -1 => LevelFilter::Warn,
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        2.. => LevelFilter::Trace,
+    }
+}
+
+/// syslog(3)'s priority of a level.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// Whether this descriptor is the stream that JOURNAL_STREAM names, by device and inode: an inherited variable alone
+/// proves nothing once stderr goes elsewhere.
+fn is_journal(stderr: BorrowedFd<'_>) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stderr) = stderr.try_clone_to_owned() else {
+        return false;
+    };
+    std::fs::File::from(stderr)
+        .metadata()
+        .is_ok_and(|about| stream == format!("{}:{}", about.dev(), about.ino()))
+}

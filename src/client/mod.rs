@@ -1,0 +1,5 @@
+//! The client: one request and its retries, measurements of the offset, samples for chronyd.
+
+pub mod chrony;
+pub mod measure;
+pub mod query;

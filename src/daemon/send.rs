@@ -1,0 +1,230 @@
+//! What to do with a batch of responses that the kernel does not take: when to wait, when to try
+//! again, when to give up.
+//!
+//! Nothing here makes a system call, so the rules are tested without a kernel.
+
+use std::io;
+use std::time::Duration;
+
+/// Maximum wait for space in a full send buffer; then the rest of the batch is dropped. After a
+/// timeout, do not wait again until a complete batch was sent without blocking: responses to forged
+/// addresses that no neighbour holds fill the buffer for seconds, and must not delay all others.
+const SEND_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// A batch of responses and the socket that sends it.
+pub trait Outgoing {
+    /// How many responses there are.
+    fn count(&self) -> usize;
+
+    /// Sends the responses from number `first` on. Returns how many were sent, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Why response `first` was not sent.
+    fn send(&mut self, first: usize) -> io::Result<usize>;
+
+    /// Lets the kernel choose the source address of a response. Returns whether it was set before.
+    fn clear_source(&mut self, response: usize) -> bool;
+
+    /// Waits until the send buffer has space. Returns whether it has, and how long the wait took.
+    fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration);
+
+    /// Is told of each response that is given up.
+    fn dropped(&mut self, response: usize, error: &io::Error);
+}
+
+/// When a full send buffer is waited for.
+#[derive(Debug)]
+pub struct SendPolicy {
+    may_wait: bool,
+    /// For how long all waits together may last.
+    wait_left: Duration,
+}
+
+impl Default for SendPolicy {
+    fn default() -> SendPolicy {
+        SendPolicy {
+            may_wait: true,
+            wait_left: Duration::MAX,
+        }
+    }
+}
+
+impl SendPolicy {
+    /// Limits how long all waits from now on may last together.
+    pub fn limit_send_wait(&mut self, total: Duration) {
+        self.wait_left = total;
+    }
+
+    /// Sends a batch. Returns how many responses were dropped.
+    pub fn send_all(&mut self, batch: &mut impl Outgoing) -> usize {
+        let (mut next, mut dropped) = (0, 0);
+        let mut waited = false;
+        while next < batch.count() {
+            let error = match batch.send(next) {
+                Ok(sent) => {
+                    next += sent;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let given_up = match error.raw_os_error() {
+                // The send buffer is full: wait once a batch, then drop the rest.
+                Some(libc::EAGAIN) => {
+                    if !waited && self.wait_writable(batch) {
+                        waited = true;
+                        continue;
+                    }
+                    waited = true;
+                    batch.count() - next
+                }
+                // The address that the request was sent to is no valid source any more: the source
+                // that the routing table gives is the next best.
+                Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
+                    if batch.clear_source(next) =>
+                {
+                    continue;
+                }
+                _ => 1,
+            };
+            for response in next..next + given_up {
+                batch.dropped(response, &error);
+            }
+            dropped += given_up;
+            next += given_up;
+        }
+        self.may_wait |= next > 0 && dropped == 0 && !waited;
+        dropped
+    }
+
+    /// Waits for the send buffer, if that is still allowed. Returns whether it has space.
+    fn wait_writable(&mut self, batch: &mut impl Outgoing) -> bool {
+        if !self.may_wait {
+            return false;
+        }
+        let (writable, took) = batch.wait_writable(SEND_TIMEOUT.min(self.wait_left));
+        self.wait_left = self.wait_left.saturating_sub(took);
+        self.may_wait = writable;
+        writable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A socket that does what it is told. `sends` holds what each call of send() gives.
+    #[derive(Default)]
+    struct FakeSocket {
+        count: usize,
+        sends: VecDeque<Result<usize, i32>>,
+        writable: bool,
+        sources: Vec<bool>,
+        waits: Vec<Duration>,
+        first: Vec<usize>,
+        dropped: Vec<usize>,
+    }
+
+    impl Outgoing for FakeSocket {
+        fn count(&self) -> usize {
+            self.count
+        }
+
+        fn send(&mut self, first: usize) -> io::Result<usize> {
+            self.first.push(first);
+            let all = self.count - first;
+            let result = self.sends.pop_front().unwrap_or(Ok(all));
+            result.map_err(io::Error::from_raw_os_error)
+        }
+
+        fn clear_source(&mut self, response: usize) -> bool {
+            std::mem::take(&mut self.sources[response])
+        }
+
+        fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {
+            self.waits.push(timeout);
+            (self.writable, timeout)
+        }
+
+        fn dropped(&mut self, response: usize, _error: &io::Error) {
+            self.dropped.push(response);
+        }
+    }
+
+    fn socket<const N: usize>(count: usize, sends: [Result<usize, i32>; N]) -> FakeSocket {
+        FakeSocket {
+            count,
+            sends: sends.into(),
+            writable: true,
+            sources: vec![true; count],
+            ..FakeSocket::default()
+        }
+    }
+
+    #[test]
+    fn partial_sends_continue_where_they_stopped() {
+        let mut batch = socket(5, [Ok(2), Ok(1)]);
+        assert_eq!(SendPolicy::default().send_all(&mut batch), 0);
+        assert_eq!(batch.first, [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_failed_response_is_dropped_alone() {
+        let mut batch = socket(3, [Ok(1), Err(libc::EHOSTUNREACH)]);
+        assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
+        assert_eq!((batch.first, batch.dropped), (vec![0, 1, 2], vec![1]));
+    }
+
+    #[test]
+    fn an_invalid_source_is_cleared_once() {
+        for errno in [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH] {
+            let mut batch = socket(1, [Err(errno)]);
+            assert_eq!(SendPolicy::default().send_all(&mut batch), 0);
+            let mut batch = socket(1, [Err(errno), Err(errno)]);
+            assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
+        }
+    }
+
+    #[test]
+    fn a_full_buffer_is_waited_for_once_a_batch() {
+        let mut policy = SendPolicy::default();
+        let mut batch = socket(4, [Ok(1), Err(libc::EAGAIN), Ok(1), Err(libc::EAGAIN)]);
+        assert_eq!(policy.send_all(&mut batch), 2);
+        assert_eq!(batch.waits, [SEND_TIMEOUT]);
+        assert_eq!(batch.dropped, [2, 3]);
+    }
+
+    #[test]
+    fn after_a_timeout_no_batch_waits_until_one_was_sent_whole() {
+        let mut policy = SendPolicy::default();
+        let mut stuck = socket(2, [Err(libc::EAGAIN)]);
+        stuck.writable = false;
+        assert_eq!(policy.send_all(&mut stuck), 2);
+        assert_eq!(stuck.waits.len(), 1);
+        let mut full = socket(2, [Err(libc::EAGAIN)]);
+        assert_eq!(policy.send_all(&mut full), 2);
+        assert_eq!(full.waits.len(), 0);
+        // Neither an empty batch nor one with a drop counts as sent whole.
+        assert_eq!(policy.send_all(&mut socket(0, [])), 0);
+        assert_eq!(policy.send_all(&mut socket(2, [Err(libc::EPERM)])), 1);
+        let mut full = socket(2, [Err(libc::EAGAIN)]);
+        assert_eq!((policy.send_all(&mut full), full.waits.len()), (2, 0));
+        assert_eq!(policy.send_all(&mut socket(2, [])), 0);
+        let mut full = socket(2, [Err(libc::EAGAIN)]);
+        assert_eq!((policy.send_all(&mut full), full.waits.len()), (0, 1));
+    }
+
+    #[test]
+    fn all_waits_together_keep_within_the_limit() {
+        let mut policy = SendPolicy::default();
+        policy.limit_send_wait(SEND_TIMEOUT * 3 / 2);
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            let mut batch = socket(1, [Err(libc::EAGAIN)]);
+            policy.send_all(&mut batch);
+            waits.extend(batch.waits);
+        }
+        assert_eq!(waits, [SEND_TIMEOUT, SEND_TIMEOUT / 2, Duration::ZERO]);
+    }
+}

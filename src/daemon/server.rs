@@ -1,0 +1,327 @@
+//! The loop: receive, respond, send; sleep where there was nothing to receive.
+//!
+//! There is one thread and one way to sleep: poll(2), on a pipe that signals write to and on the
+//! sockets, entered only after a receive on each socket found nothing. The only timer is that of the
+//! service manager.
+
+use std::fmt;
+use std::io;
+use std::mem::discriminant;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::counters::Counters;
+use super::notify::ServiceNotifier;
+use super::send::{Outgoing, SendPolicy};
+use super::signals::Signals;
+use super::socket::Listener;
+use crate::clock::Clock;
+use crate::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
+use crate::sys::mmsg::DatagramBatch;
+
+/// One byte more than the longest request: a request that fills the buffer is too long, and rules 2
+/// and 3 look at no byte beyond the first 1024.
+const RECV_BUF_SIZE: usize = MAX_REQUEST_LEN + 1;
+
+type Batch = DatagramBatch<RECV_BUF_SIZE, MAX_RESPONSE_LEN>;
+
+/// Batches received from one socket before the signals, the service manager and the other sockets
+/// get their turn.
+const MAX_BATCHES_PER_WAKEUP: usize = 16;
+
+/// Pause after a call that failed in an unknown way, so that a lasting fault can't make the loop spin.
+const ERROR_BACKOFF: Duration = Duration::from_millis(10);
+
+/// How long queued requests are answered after the order to stop: less than WatchdogSec= and
+/// TimeoutStopSec= of the units. What a flood has queued beyond that stays in an inherited socket.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum wait for full send buffers after the order to stop, all batches together.
+const DRAIN_SEND_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How many times in a row poll(2) may report a datagram that a receive does not find before that
+/// counts as a failure. (A datagram with a wrong checksum does that now and then.)
+const MAX_EMPTY_WAKEUPS: u32 = 64;
+
+/// The daemon, ready to run.
+pub struct Server {
+    listeners: Vec<Listener>,
+    signals: Signals,
+    worker: Worker,
+}
+
+/// What the loop works with, apart from the descriptors that it sleeps on.
+struct Worker {
+    clock: Clock,
+    notifier: ServiceNotifier,
+    batch: Batch,
+    send_policy: SendPolicy,
+    counters: Counters,
+    /// Whether anything was counted since the last STATUS=.
+    status_changed: bool,
+    empty_wakeups: u32,
+}
+
+impl Server {
+    /// A daemon that answers requests to these sockets with the time of this clock.
+    pub fn new(
+        listeners: Vec<Listener>,
+        clock: Clock,
+        signals: Signals,
+        notifier: ServiceNotifier,
+    ) -> Server {
+        Server {
+            listeners,
+            signals,
+            worker: Worker {
+                clock,
+                notifier,
+                batch: Batch::new(),
+                send_policy: SendPolicy::default(),
+                counters: Counters::default(),
+                status_changed: true,
+                empty_wakeups: 0,
+            },
+        }
+    }
+
+    /// Answers requests until a signal stops it, then what is queued. Returns the counters.
+    pub fn run(self) -> Counters {
+        let Server {
+            listeners,
+            signals,
+            mut worker,
+        } = self;
+        for listener in &listeners {
+            log::info!("listening on {}", listener.address());
+        }
+        // Logs the state of an unsynchronised clock now, not with the first request.
+        worker.clock.now();
+        worker.notifier.ready();
+        let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
+        descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        while !signals.stop_requested() {
+            if signals.take_report_request() {
+                log::info!("{}", worker.status_line(&listeners));
+            }
+            let timeout = worker.notify(&listeners);
+            let received: usize = listeners.iter().map(|l| worker.serve(l)).sum();
+            if received == 0 {
+                worker.sleep(&mut descriptors, timeout);
+                if !descriptors[0].revents().is_empty() {
+                    signals.drain_wake_pipe();
+                }
+            }
+        }
+        worker.notifier.stopping();
+        worker.drain(&listeners);
+        log::info!("stopped: {}", worker.status_line(&listeners));
+        with_drops(&worker.counters, &listeners)
+    }
+}
+
+impl Worker {
+    /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
+    /// responds. Returns how many datagrams there were.
+    fn serve(&mut self, listener: &Listener) -> usize {
+        let mut received = 0;
+        for _ in 0..MAX_BATCHES_PER_WAKEUP {
+            match self.serve_batch(listener) {
+                Ok(count) => received += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::debug!("{}: receive: {error}", listener.address());
+                    self.back_off();
+                    break;
+                }
+            }
+        }
+        received
+    }
+
+    /// Receives a batch, responds, sends. Returns how many datagrams there were.
+    fn serve_batch(&mut self, listener: &Listener) -> io::Result<usize> {
+        let Worker {
+            clock,
+            batch,
+            counters,
+            ..
+        } = self;
+        let received = batch.receive(listener.as_fd())?;
+        // Read after the last request arrived and before any response leaves: true for all of them.
+        let now = clock.now();
+        batch.for_each_request(|request, source, buf| {
+            let response = respond(request, source, &now, buf);
+            log::debug!("{source} asked {}: {response}", Escaped(request));
+            match response {
+                Response::Answered { length } => {
+                    counters.answered += 1;
+                    Some(length)
+                }
+                Response::Refused { length, .. } => {
+                    counters.refused += 1;
+                    Some(length)
+                }
+                Response::Ignored(_) => {
+                    counters.ignored += 1;
+                    None
+                }
+            }
+        });
+        let socket = listener.as_fd();
+        let dropped = self.send_policy.send_all(&mut Sending { batch, socket });
+        counters.unsent += dropped as u64;
+        self.status_changed = true;
+        self.empty_wakeups = 0;
+        Ok(received)
+    }
+
+    /// Sleeps until a socket is readable, a signal came, or the timeout is over; `None` is no timeout.
+    fn sleep(&mut self, descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) {
+        // A time-out too long for a timespec is none.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(descriptors, timeout.as_ref()) {
+            Ok(0) => self.refresh_clock(),
+            Ok(_) if descriptors[0].revents().is_empty() => {
+                self.empty_wakeups += 1;
+                if self.empty_wakeups > MAX_EMPTY_WAKEUPS {
+                    log::debug!("poll: reported a datagram that no receive found");
+                    self.back_off();
+                }
+            }
+            // A signal: its byte is in the pipe, so the next poll(2) sees it if this one did not.
+            Ok(_) | Err(Errno::INTR) => {}
+            // The receives go on without poll(2), at the rate of the pause.
+            Err(error) => {
+                log::debug!("poll: {error}");
+                self.back_off();
+            }
+        }
+    }
+
+    /// Reads the clock, so that STATUS= shows a change of its status while no requests arrive.
+    fn refresh_clock(&mut self) {
+        let before = discriminant(&self.clock.sync_status());
+        self.clock.now();
+        self.status_changed |= discriminant(&self.clock.sync_status()) != before;
+    }
+
+    /// Counts a failed call and pauses.
+    fn back_off(&mut self) {
+        self.counters.failed += 1;
+        self.status_changed = true;
+        thread::sleep(ERROR_BACKOFF);
+    }
+
+    /// Answers what is queued, one batch of each socket in turn, until all sockets are empty or
+    /// [`DRAIN_TIMEOUT`] is over.
+    fn drain(&mut self, listeners: &[Listener]) {
+        self.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+        let start = Instant::now();
+        let mut received = 1;
+        while received > 0 && start.elapsed() < DRAIN_TIMEOUT {
+            received = listeners
+                .iter()
+                .filter_map(|listener| self.serve_batch(listener).ok())
+                .sum();
+        }
+    }
+
+    /// Sends the service manager what is due. Returns how long the loop may sleep.
+    fn notify(&mut self, listeners: &[Listener]) -> Option<Duration> {
+        let Worker {
+            clock,
+            notifier,
+            counters,
+            status_changed,
+            ..
+        } = self;
+        notifier.tick(status_changed, || status_line(counters, listeners, clock))
+    }
+
+    fn status_line(&mut self, listeners: &[Listener]) -> String {
+        status_line(&self.counters, listeners, &mut self.clock)
+    }
+}
+
+/// The counters and the status of the clock in one line.
+fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -> String {
+    // Updates the status where the last reading is older than this second.
+    clock.now();
+    format!(
+        "{} {}",
+        with_drops(counters, listeners),
+        clock.sync_status()
+    )
+}
+
+/// The counters with what the kernel counts.
+fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
+    let dropped = listeners
+        .iter()
+        .filter_map(|listener| listener.drops().ok())
+        .map(u64::from);
+    Counters {
+        dropped: dropped.sum(),
+        ..*counters
+    }
+}
+
+/// The responses of a batch and the socket that sends them.
+struct Sending<'a> {
+    batch: &'a mut Batch,
+    socket: BorrowedFd<'a>,
+}
+
+impl Outgoing for Sending<'_> {
+    fn count(&self) -> usize {
+        self.batch.pending()
+    }
+
+    fn send(&mut self, first: usize) -> io::Result<usize> {
+        self.batch.send(self.socket, first)
+    }
+
+    fn clear_source(&mut self, response: usize) -> bool {
+        self.batch.clear_source(response)
+    }
+
+    fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {
+        let start = Instant::now();
+        let mut descriptors = [PollFd::from_borrowed_fd(self.socket, PollFlags::OUT)];
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            let writable = match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
+                Ok(ready) => ready > 0,
+                // A signal, which the loop takes up after the batch.
+                Err(Errno::INTR) => continue,
+                Err(_) => false,
+            };
+            return (writable, start.elapsed());
+        }
+    }
+
+    fn dropped(&mut self, response: usize, error: &io::Error) {
+        if let Some(destination) = self.batch.destination(response) {
+            log::debug!("{destination}: send: {error}");
+        }
+    }
+}
+
+/// A request in the log: on one line, printable, at most [`MAX_REQUEST_LEN`] bytes of it.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(MAX_REQUEST_LEN)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            f.write_str(" and more")?;
+        }
+        Ok(())
+    }
+}
