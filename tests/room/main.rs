@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use load::{Load, Tally};
 use machine::{Machine, SOON, wait_for};
-use network::{OTHER, PUBLIC, Room, V4, V6, ask, on};
+use network::{OTHER, Room, V4, V6, ask, on};
 use package::package;
 use wallclock::batch::BATCH;
 

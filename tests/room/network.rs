@@ -14,7 +14,7 @@ pub const V6: &str = "fd00:7::10";
 /// Its address in another private network, where host 0 has a foot too.
 pub const OTHER: &str = "10.1.2.10";
 /// Its address on a network that is none of the private ones (TEST-NET-3, RFC 5737), and host 0's there.
-pub const PUBLIC: &str = "203.0.113.10";
+const PUBLIC: &str = "203.0.113.10";
 const STRANGER: &str = "203.0.113.7";
 
 /// A network namespace, held by a process that does nothing else: gone with it, so no name is left behind.
