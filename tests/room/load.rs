@@ -196,7 +196,8 @@ fn send(shared: &Shared, sockets: &[UdpSocket], rate: usize) {
     while !shared.stop.load(Relaxed) {
         let due = (shared.start.elapsed().as_secs_f64() * rate as f64) as usize;
         let admitted = shared.answered.load(Relaxed) + WINDOW;
-        for _ in number..due.min(admitted).min(rate * LONGEST).min(number + BURST) {
+        let last = due.min(admitted).min(rate * LONGEST);
+        for _ in 0..last.saturating_sub(number).min(BURST) {
             match sockets[number % sockets.len()].send(request(number).as_bytes()) {
                 Ok(_) => {
                     number += 1;
