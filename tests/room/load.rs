@@ -15,8 +15,8 @@ use super::machine::SOON;
 /// so none is lost however long the daemon gets no processor.
 const WINDOW: usize = 10_000;
 
-/// How many are sent without a pause, so that a load which is behind its rate, because the machine is
-/// busy, does not fill the kernel's queues between the hosts.
+/// How many are sent without a pause, so that a load which is behind its rate, because the machine
+/// is busy, does not fill the kernel's queues between the hosts.
 const BURST: usize = 64;
 
 /// How long a load may last.
@@ -90,8 +90,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to send through all the sockets in turn, `rate` requests a second in all, or as many as
-    /// get their responses.
+    /// Starts to send through all the sockets in turn, `rate` requests a second in all, or as many
+    /// as get their responses.
     pub fn start(sockets: Vec<UdpSocket>, rate: usize) -> Self {
         let shared = Arc::new(Shared {
             start: Instant::now(),

@@ -1,6 +1,6 @@
-//! What an attacker who has taken over the daemon would try. It is started in the daemon's place, under
-//! the daemon's own unit, and prints each thing that it could do. Outside the sandbox, as the control,
-//! it can do all of them.
+//! What an attacker who has taken over the daemon would try. It is started in the daemon's place,
+//! under the daemon's own unit, and prints each thing that it could do. Outside the sandbox, as the
+//! control, it can do all of them.
 //!
 //! Compiled by itself, with the standard library alone.
 
@@ -12,8 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The units let the daemon map what is in these as code, so it can be executed as well. (It is there
-/// for the loader; an executed program of these would have no more rights than the daemon.)
+/// The units let the daemon map what is in these as code, so it can be executed as well. (It is
+/// there for the loader; an executed program of these would have no more rights than the daemon.)
 const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
 #[derive(Default)]
