@@ -10,7 +10,7 @@ use crate::questions::Workload;
 pub const DEFAULT: &str = "%Y-%m-%d %X";
 pub const BLANK: &str = "a blank line";
 pub const SLASHES: &str = "%Y/%m/%d %H:%M:%S";
-pub const NANOSECONDS: &str = "%s.%N (never cached)";
+pub const NANOSECONDS: &str = "%s.%N";
 pub const SIXTY_FOUR: &str = "64 formats in turn";
 pub const DIFFERENT: &str = "10,000 formats in turn";
 pub const LONGEST: &str = "1024 bytes";
@@ -22,20 +22,26 @@ pub const BAD: &str = "1024 bytes, new: bad at the end";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Floor,
+    /// The floor on a socket like the one of the socket unit.
+    DualFloor,
     Plain,
     Daemon,
-    /// The daemon on a wildcard address and behind poll(2), as it is where it serves several sockets.
+    /// The daemon on a wildcard address and another one.
     Anywhere,
+    /// The daemon as the units start it.
+    Installed,
     Chronyd,
     Python,
 }
 
 /// Everybody, in the order of the table.
-pub const PEERS: [Peer; 6] = [
+pub const PEERS: [Peer; 8] = [
     Peer::Floor,
+    Peer::DualFloor,
     Peer::Plain,
     Peer::Daemon,
     Peer::Anywhere,
+    Peer::Installed,
     Peer::Chronyd,
     Peer::Python,
 ];
@@ -44,9 +50,11 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Floor => "echo, recvmmsg + sendmmsg: the floor",
+            Peer::DualFloor => "the same on [::]",
             Peer::Plain => "echo, recvfrom + sendto",
             Peer::Daemon => "wallclockd",
             Peer::Anywhere => "wallclockd on [::] and more",
+            Peer::Installed => "wallclockd as installed",
             Peer::Chronyd => "chronyd (NTP)",
             Peer::Python => "the Python original",
         }
@@ -55,8 +63,12 @@ impl Peer {
     /// What everybody is asked where they are compared with each other.
     pub fn workload(self) -> Workload {
         match self {
-            Peer::Daemon | Peer::Anywhere | Peer::Python => Workload::formats(&[DEFAULT]),
-            Peer::Floor | Peer::Plain => Workload::exact(DEFAULT.as_bytes(), echo::ANSWER),
+            Peer::Daemon | Peer::Anywhere | Peer::Installed | Peer::Python => {
+                Workload::formats(&[DEFAULT])
+            }
+            Peer::Floor | Peer::DualFloor | Peer::Plain => {
+                Workload::exact(DEFAULT.as_bytes(), echo::ANSWER)
+            }
             Peer::Chronyd => Workload::ntp(),
         }
     }

@@ -11,7 +11,7 @@ use crate::dearest::{self, Dearest};
 use crate::echo::{self, Echo};
 use crate::load::{Load, Until};
 use crate::measure::{self, Sample, quantile};
-use crate::peers::{self, Server};
+use crate::peers::{self, Program, Server};
 use crate::process;
 use crate::questions::{self, Workload};
 use crate::report;
@@ -88,9 +88,11 @@ impl Room {
     fn start(&self, peer: Peer, buffer: Option<i32>) -> io::Result<Option<Server>> {
         let server = match peer {
             Peer::Floor => Some(Server::echo(Echo::Floor, buffer)?),
+            Peer::DualFloor => Some(Server::echo(Echo::DualFloor, buffer)?),
             Peer::Plain => Some(Server::echo(Echo::Plain, buffer)?),
-            Peer::Daemon => Some(Server::daemon(&wide(buffer))?),
-            Peer::Anywhere => Some(Server::daemon_anywhere(&wide(buffer))?),
+            Peer::Daemon => Some(Server::daemon(&Program::Built, &wide(buffer))?),
+            Peer::Anywhere => Some(Server::daemon_anywhere(&Program::Built, &wide(buffer))?),
+            Peer::Installed => Some(Server::installed(&Program::Built)?),
             Peer::Chronyd => self.chronyd(),
             Peer::Python => self.python.as_deref().map(Server::python).transpose()?,
         };
@@ -135,7 +137,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Ok(true);
     }
     note("searching for the dearest question");
-    let searched = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let searched = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let dearest = dearest::search(&mut load, &searched)?;
     if options.dearest {
         print_dearest(&dearest);
@@ -224,7 +226,7 @@ fn start_all(room: &Room) -> io::Result<(Server, Servers)> {
         // The daemon is measured as a user starts it; what it asks for itself is enough.
         *server = room.start(
             peer,
-            (!matches!(peer, Peer::Daemon | Peer::Anywhere)).then_some(WIDE),
+            (!matches!(peer, Peer::Daemon | Peer::Anywhere | Peer::Installed)).then_some(WIDE),
         )?;
     }
     Ok((floor, servers))
@@ -251,6 +253,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
     let longest = Workload::unseen_exact(&dearest.good.tails, echo::ANSWER);
     Ok(vec![
         alike(Peer::Floor),
+        alike(Peer::DualFloor),
         alike(Peer::Plain),
         ours(DEFAULT, Workload::formats(&[DEFAULT])),
         ours(BLANK, Workload::formats(&["\n"])),
@@ -259,6 +262,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
         ours(SIXTY_FOUR, Workload::formats(&questions::sixty_four())),
         ours(DIFFERENT, Workload::formats(&questions::different(FORMATS))),
         alike(Peer::Anywhere),
+        alike(Peer::Installed),
         alike(Peer::Chronyd),
         alike(Peer::Python),
         Row::new(Peer::Floor, LONGEST, longest),
@@ -322,7 +326,7 @@ fn half_load(
         // Everybody who can keep up with the echo is asked at the echo's pace, to be comparable.
         let pace = match peer {
             Peer::Chronyd | Peer::Python => rate(peer).min(rate(Peer::Plain)) / 2.0,
-            Peer::Floor | Peer::Plain | Peer::Daemon | Peer::Anywhere => rate(Peer::Plain) / 2.0,
+            _ => rate(Peer::Plain) / 2.0,
         };
         // A slice in which nobody got a word in is no reason to ask nothing at all.
         let pace = pace.max(1.0);
@@ -340,9 +344,11 @@ fn half_load(
 fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
     for peer in PEERS {
         for buffer in [WIDE, NARROW] {
-            // chronyd and the original can't be told what buffer to ask for, and ask for none.
-            if buffer == WIDE && matches!(peer, Peer::Chronyd | Peer::Python) {
-                continue;
+            // chronyd and the original can't be told what buffer to ask for, and ask for none; the socket unit
+            // says it for the daemon as installed.
+            match (peer, buffer) {
+                (Peer::Chronyd | Peer::Python, WIDE) | (Peer::Installed, NARROW) => continue,
+                _ => {}
             }
             let Some(server) = room.start(peer, Some(buffer))? else {
                 continue;
@@ -363,43 +369,61 @@ fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<(
     Ok(())
 }
 
-const ALONE: [Echo; 4] = [Echo::Plain, Echo::PollPlain, Echo::Floor, Echo::PollFloor];
+/// Who is asked one question at a time, under which name. The first is what the others are compared with.
+const ALONE: [(Lonely, &str); 8] = [
+    (Lonely::Echo(Echo::Plain), "echo, recvfrom + sendto"),
+    (
+        Lonely::Echo(Echo::PollPlain),
+        "echo, poll + recvfrom + sendto",
+    ),
+    (Lonely::Echo(Echo::Floor), "echo, recvmmsg + sendmmsg"),
+    (
+        Lonely::Echo(Echo::PollFloor),
+        "echo, poll + recvmmsg + sendmmsg",
+    ),
+    (Lonely::Echo(Echo::DualFloor), "the same on [::], no poll"),
+    (Lonely::Echo(Echo::PollDualFloor), "the same on [::]"),
+    (Lonely::Daemon, "wallclockd"),
+    (Lonely::Installed, "wallclockd as installed"),
+];
+
+#[derive(Clone, Copy)]
+enum Lonely {
+    Echo(Echo),
+    Daemon,
+    Installed,
+}
+
+impl Lonely {
+    fn peer(self) -> Peer {
+        match self {
+            Lonely::Echo(Echo::Plain | Echo::PollPlain) => Peer::Plain,
+            Lonely::Echo(Echo::Floor | Echo::PollFloor) => Peer::Floor,
+            Lonely::Echo(Echo::DualFloor | Echo::PollDualFloor) => Peer::DualFloor,
+            Lonely::Daemon => Peer::Daemon,
+            Lonely::Installed => Peer::Installed,
+        }
+    }
+
+    fn start(self) -> io::Result<Server> {
+        match self {
+            Lonely::Echo(echo) => Server::echo(echo, Some(WIDE)),
+            Lonely::Daemon => Server::daemon(&Program::Built, &wide(None)),
+            Lonely::Installed => Server::installed(&Program::Built),
+        }
+    }
+}
 
 fn lonely_rows() -> Vec<Row> {
-    let echo = |echo| match echo {
-        Echo::Plain => Row::new(
-            Peer::Plain,
-            "echo, recvfrom + sendto",
-            Peer::Plain.workload(),
-        ),
-        Echo::PollPlain => Row::new(
-            Peer::Plain,
-            "echo, poll + recvfrom + sendto",
-            Peer::Plain.workload(),
-        ),
-        Echo::Floor => Row::new(
-            Peer::Floor,
-            "echo, recvmmsg + sendmmsg",
-            Peer::Floor.workload(),
-        ),
-        Echo::PollFloor => Row::new(
-            Peer::Floor,
-            "echo, poll + recvmmsg + sendmmsg",
-            Peer::Floor.workload(),
-        ),
-    };
-    let ours = Row::new(Peer::Daemon, "wallclockd", Peer::Daemon.workload());
-    ALONE.into_iter().map(echo).chain([ours]).collect()
+    ALONE
+        .map(|(who, name)| Row::new(who.peer(), name, who.peer().workload()))
+        .into()
 }
 
 /// One question at a time, asker and server on one core.
 fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
-    let echoes = ALONE.into_iter().map(|echo| Server::echo(echo, Some(WIDE)));
-    let servers = echoes
-        .chain([Server::daemon(&wide(None))])
-        .collect::<io::Result<Vec<_>>>()?;
-    for (server, row) in servers.into_iter().zip(&mut *rows) {
-        let server = server.on_core(room.load_core);
+    for ((who, _), row) in ALONE.into_iter().zip(&mut *rows) {
+        let server = who.start()?.on_core(room.load_core);
         measure::lonely(load, &server, &mut row.workload, plan.slice / 10)?;
         row.samples.push(measure::lonely(
             load,
@@ -439,7 +463,7 @@ fn idle(plan: &Plan, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
 
 fn memory(load: &mut Load, plan: &Plan, room: &Room) -> io::Result<Memory> {
     note("memory");
-    let daemon = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let daemon = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let mut workload = Workload::formats(&questions::different(FORMATS));
     let mut asked = |count| -> io::Result<(u64, Sample)> {
         let sample = measure::crowd(load, &daemon, &mut workload, Until::Answered(count))?;
@@ -471,10 +495,10 @@ fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
         20 => Ok(()),
         _ => Err(io::Error::other(format!("the client said {output:?}"))),
     };
-    let serving = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let serving = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let mut spawned = Spawned::default();
     for _ in 0..plan.starts {
-        let start = || Server::daemon(&wide(None))?.wait_for_answer(DEFAULT.as_bytes());
+        let start = || Server::daemon(&Program::Built, &wide(None))?.wait_for_answer(DEFAULT.as_bytes());
         spawned.daemon.push(timed(&start)?);
         spawned.client.push(timed(&|| {
             checked(peers::ask_with_client(serving.address)?)
