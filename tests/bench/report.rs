@@ -125,12 +125,16 @@ pub fn lonely(rows: &[Row]) -> Table {
         "one lonely question, one core",
         "on-CPU, ns/answer",
         "x the first",
+        "p99 of it, ns",
+        "x the first's",
     ]);
     for row in rows {
         table.row(vec![
             row.question.into(),
             number(row.cost(), 0),
             number(row.ratio(), 3),
+            number(median(row.p99.iter().copied()), 0),
+            number(row.p99_to(&rows[0]), 3),
         ]);
     }
     table

@@ -82,6 +82,8 @@ pub struct Row {
     pub samples: Vec<Sample>,
     /// The floor's cost beside each sample.
     pub floor: Vec<f64>,
+    /// On-CPU nanoseconds of all but the dearest hundredth of answers, in each round; only where one is asked for at a time.
+    pub p99: Vec<f64>,
 }
 
 impl Row {
@@ -92,6 +94,7 @@ impl Row {
             workload,
             samples: Vec::new(),
             floor: Vec::new(),
+            p99: Vec::new(),
         }
     }
 
@@ -126,6 +129,11 @@ impl Row {
     pub fn ratio_to(&self, other: &Row) -> f64 {
         let pairs = self.samples.iter().zip(&other.samples);
         median(pairs.map(|(sample, other)| sample.cost / other.cost))
+    }
+
+    /// The median of the rounds' ratios to another row's p99 in the same round.
+    pub fn p99_to(&self, other: &Row) -> f64 {
+        median(self.p99.iter().zip(&other.p99).map(|(p99, other)| p99 / other))
     }
 
     pub fn middle(&self, of: impl Fn(&Sample) -> f64) -> f64 {

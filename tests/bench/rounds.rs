@@ -425,12 +425,10 @@ fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Res
     for ((who, _), row) in ALONE.into_iter().zip(&mut *rows) {
         let server = who.start()?.on_core(room.load_core);
         measure::lonely(load, &server, &mut row.workload, plan.slice / 10)?;
-        row.samples.push(measure::lonely(
-            load,
-            &server,
-            &mut row.workload,
-            plan.slice,
-        )?);
+        let sample = measure::lonely(load, &server, &mut row.workload, plan.slice)?;
+        row.samples.push(sample);
+        let each = measure::each_lonely(load, &server, &mut row.workload, plan.slice)?;
+        row.p99.push(quantile(&each, 0.99));
     }
     let first = rows[0]
         .samples
