@@ -234,7 +234,7 @@ impl Clock {
 }
 
 /// Seconds since the Epoch, and nanoseconds within the second.
-fn unix_now() -> (i64, u32) {
+pub(crate) fn unix_now() -> (i64, u32) {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
         Err(before) => {
@@ -245,4 +245,11 @@ fn unix_now() -> (i64, u32) {
             }
         }
     }
+}
+
+/// A time in UTC as RFC 3339 writes it, without fractions; one beyond chrono's calendar is shown as 1970.
+pub(crate) fn rfc3339(unix_seconds: i64) -> impl fmt::Display {
+    DateTime::from_timestamp(unix_seconds, 0)
+        .unwrap_or_default()
+        .format("%Y-%m-%dT%H:%M:%SZ")
 }

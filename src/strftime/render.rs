@@ -53,11 +53,6 @@ impl<'b> Text<'b> {
         self.length
     }
 
-    /// What was written since the text was so long.
-    pub(super) fn since(&self, length: usize) -> &[u8] {
-        &self.room[length..self.length]
-    }
-
     pub(super) fn push(&mut self, bytes: &[u8]) -> Written {
         let end = self.length + bytes.len();
         self.room

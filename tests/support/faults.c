@@ -65,13 +65,13 @@ int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags
 	return fails(SEND) ? -1 : next(socket, messages, count, flags);
 }
 
-int poll(struct pollfd *descriptors, nfds_t count, int patience)
+int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *patience, const sigset_t *mask)
 {
-	NEXT(poll);
+	NEXT(ppoll);
 	/* A send buffer that is full stays so while sends fail for it. */
 	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN)
-		return next(NULL, 0, patience);
-	return fails(POLL) ? -1 : next(descriptors, count, patience);
+		return next(NULL, 0, patience, mask);
+	return fails(POLL) ? -1 : next(descriptors, count, patience, mask);
 }
 
 int adjtimex(struct timex *about)

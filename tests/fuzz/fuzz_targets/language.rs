@@ -357,8 +357,8 @@ fn run(data: &[u8]) {
         Ok(found) => {
             assert!(fits, "{} should not fit", context());
             assert_eq!(
-                (found.length, found.sub_second),
-                (length, sub_second),
+                found,
+                length,
                 "{}",
                 context()
             );
