@@ -67,25 +67,24 @@ pub fn lonely(
     Ok(Sample::of(flow, server, before, start.elapsed()))
 }
 
-/// One question at a time: the on-CPU nanoseconds of each, from the least to the most. Asker and server share a core, so
-/// that the server sleeps whenever the time is read.
+/// One question at a time: adds the on-CPU nanoseconds of each answer to `costs`. Asker and server share a core, so that
+/// the server sleeps whenever the time is read.
 pub fn each_lonely(
     load: &mut Load,
     server: &Server,
     workload: &mut Workload,
     limit: Duration,
-) -> io::Result<Vec<u64>> {
+    costs: &mut Vec<u64>,
+) -> io::Result<()> {
     process::settle(server.pid());
     let meter = process::Meter::of(server.pid())?;
     let mut before = meter.on_cpu();
-    let mut costs = Vec::with_capacity(1 << 16);
     load.lonely(server.address, workload, limit, || {
         let now = meter.on_cpu();
         costs.push(now - before);
         before = now;
     })?;
-    costs.sort_unstable();
-    Ok(costs)
+    Ok(())
 }
 
 /// The middle of the values: of what a neighbour did to some of them it knows nothing.

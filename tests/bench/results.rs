@@ -14,7 +14,10 @@ pub const NANOSECONDS: &str = "%s.%N";
 pub const SIXTY_FOUR: &str = "64 formats in turn";
 pub const DIFFERENT: &str = "10,000 formats in turn";
 pub const LONGEST: &str = "1024 bytes";
+pub const GLIBCS: &str = "every conversion of glibc, new";
 pub const DEAREST: &str = "1024 bytes, new: the dearest";
+pub const BASES_DEAREST: &str = "1024 bytes, new: the dearest of the base";
+pub const ALONE_AS_INSTALLED: &str = "one at a time";
 pub const OVERFLOWING: &str = "1024 bytes, new: too long at the end";
 pub const BAD: &str = "1024 bytes, new: bad at the end";
 
@@ -133,7 +136,12 @@ impl Row {
 
     /// The median of the rounds' ratios to another row's p99 in the same round.
     pub fn p99_to(&self, other: &Row) -> f64 {
-        median(self.p99.iter().zip(&other.p99).map(|(p99, other)| p99 / other))
+        median(
+            self.p99
+                .iter()
+                .zip(&other.p99)
+                .map(|(p99, other)| p99 / other),
+        )
     }
 
     pub fn middle(&self, of: impl Fn(&Sample) -> f64) -> f64 {
@@ -180,6 +188,10 @@ pub struct Spawned {
 /// All of it.
 pub struct Results {
     pub rows: Vec<Row>,
+    /// On-CPU nanoseconds of the C library's strftime for [`GLIBCS`], in each round.
+    pub strftime: Vec<f64>,
+    /// What the daemon costs beside another build of it, in place of the floor; empty where there is none.
+    pub against: Vec<Row>,
     pub manners: [Manners; PEERS.len()],
     /// One question at a time; what is the floor to other rows is the first of these to them.
     pub lonely: Vec<Row>,

@@ -26,6 +26,11 @@ const NARROW: i32 = 212_992;
 
 const FORMATS: usize = 10_000;
 
+/// Calls of the C library's strftime in each round: some 40 ms.
+const STRFTIMES: u32 = 2000;
+/// Those who are compared in pairs take turns this often in a slice.
+const TURNS: u32 = 6;
+
 /// How long each thing is looked at.
 pub struct Plan {
     pub rounds: usize,
@@ -144,7 +149,22 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Ok(true);
     }
     let mut rows = rows(&dearest, &searched)?;
+    let base = options.base.clone().map(Program::Base);
+    let mut against = match &base {
+        Some(base) => against_rows(&mut load, &room, base, &dearest, &searched)?,
+        None => Vec::new(),
+    };
     drop(searched);
+    let mut beside_base = |load: &mut Load| match &base {
+        Some(base) => compare(load, &plan, &room, base, &mut against),
+        None => Ok(()),
+    };
+
+    if options.only.as_deref() == Some("base") {
+        (0..plan.rounds).try_for_each(|_| beside_base(&mut load))?;
+        println!("{}", report::against(&against).text());
+        return Ok(true);
+    }
 
     if let Some(only) = &options.only {
         rows.retain(|row| row.name().contains(only));
@@ -157,10 +177,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
     }
 
     let (mut manners, mut lonely) = (std::array::from_fn(|_| Manners::default()), lonely_rows());
+    let (glibcs, mut strftime) = (questions::c_string(&questions::all_of_glibc()), Vec::new());
     for round in 0..plan.rounds {
         note(&format!("round {} of {}", round + 1, plan.rounds));
         let (floor, servers) = start_all(&room)?;
         crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
+        strftime.push(sys::strftime_cost(questions::now(), &glibcs, STRFTIMES));
         half_load(&mut load, &plan, &servers, &rows, &mut manners)?;
         for (server, manners) in servers.iter().zip(&mut manners) {
             let pid = server.as_ref().map(Server::pid);
@@ -171,12 +193,15 @@ pub fn run(options: &Options) -> io::Result<bool> {
         drop((floor, servers));
         bursts(&mut load, &room, &mut manners)?;
         alone(&mut load, &plan, &room, &mut lonely)?;
+        beside_base(&mut load)?;
     }
     idle(&plan, &room, &mut manners)?;
     let memory = memory(&mut load, &plan, &room)?;
     let spawned = spawned(&plan, &room)?;
     let results = Results {
         rows,
+        strftime,
+        against,
         manners,
         lonely,
         memory,
@@ -266,6 +291,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
         alike(Peer::Chronyd),
         alike(Peer::Python),
         Row::new(Peer::Floor, LONGEST, longest),
+        ours(GLIBCS, Workload::unseen(&[questions::all_of_glibc()])),
         ours(DEAREST, dearest.good.workload(daemon)?),
         ours(OVERFLOWING, dearest.overflowing.workload(daemon)?),
         ours(BAD, dearest.bad.workload(daemon)?),
@@ -420,21 +446,104 @@ fn lonely_rows() -> Vec<Row> {
         .into()
 }
 
-/// One question at a time, asker and server on one core.
+/// One question at a time, asker and server on one core. Everybody is measured beside the first, in short turns.
 fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
-    for ((who, _), row) in ALONE.into_iter().zip(&mut *rows) {
-        let server = who.start()?.on_core(room.load_core);
-        measure::lonely(load, &server, &mut row.workload, plan.slice / 10)?;
-        let sample = measure::lonely(load, &server, &mut row.workload, plan.slice)?;
-        row.samples.push(sample);
-        let each = measure::each_lonely(load, &server, &mut row.workload, plan.slice)?;
+    let start = |(who, _): (Lonely, _)| Ok(who.start()?.on_core(room.load_core));
+    let servers = ALONE
+        .into_iter()
+        .map(start)
+        .collect::<io::Result<Vec<_>>>()?;
+    for (server, row) in servers.iter().zip(&mut *rows) {
+        measure::lonely(load, server, &mut row.workload, plan.slice / 10)?;
+    }
+    let turn = plan.slice / TURNS;
+    let mut each = vec![Vec::new(); rows.len()];
+    for _ in 0..TURNS {
+        for (server, row) in servers.iter().zip(&mut *rows) {
+            let mut beside = Peer::Plain.workload();
+            let first = measure::lonely(load, &servers[0], &mut beside, turn)?;
+            let sample = measure::lonely(load, server, &mut row.workload, turn)?;
+            row.floor.push(first.cost);
+            row.samples.push(sample);
+        }
+        for ((server, row), each) in servers.iter().zip(&mut *rows).zip(&mut each) {
+            measure::each_lonely(load, server, &mut row.workload, turn, each)?;
+        }
+    }
+    for (mut each, row) in each.into_iter().zip(rows) {
+        each.sort_unstable();
         row.p99.push(quantile(&each, 0.99));
     }
-    let first = rows[0]
-        .samples
-        .last()
-        .map_or(f64::NAN, |sample| sample.cost);
-    rows.iter_mut().for_each(|row| row.floor.push(first));
+    Ok(())
+}
+
+/// What two builds of the daemon are compared in.
+fn against_rows(
+    load: &mut Load,
+    room: &Room,
+    base: &Program,
+    ours: &Dearest,
+    daemon: &Server,
+) -> io::Result<Vec<Row>> {
+    note("searching for the dearest question of the base");
+    let searched = Server::daemon(base, &wide(None))?.on_core(room.server_core);
+    let theirs = dearest::search(load, &searched)?;
+    let plain = Peer::Daemon.workload();
+    let installed = || Row::new(Peer::Installed, "", Peer::Installed.workload());
+    let alone = Row {
+        question: ALONE_AS_INSTALLED,
+        ..installed()
+    };
+    Ok(vec![
+        Row::new(Peer::Daemon, DEFAULT, plain),
+        installed(),
+        alone,
+        Row::new(Peer::Daemon, DEAREST, ours.good.workload(daemon)?),
+        Row::new(
+            Peer::Daemon,
+            BASES_DEAREST,
+            theirs.good.workload(&searched)?,
+        ),
+    ])
+}
+
+/// This build and the base in short turns; what the floor is to other rows is the base to these.
+fn compare(
+    load: &mut Load,
+    plan: &Plan,
+    room: &Room,
+    base: &Program,
+    rows: &mut [Row],
+) -> io::Result<()> {
+    let turn = plan.slice / TURNS;
+    for row in rows {
+        let alone = row.question == ALONE_AS_INSTALLED;
+        let core = if alone {
+            room.load_core
+        } else {
+            room.server_core
+        };
+        let start = |program| match row.peer {
+            Peer::Installed => Server::installed(program),
+            _ => Server::daemon(program, &wide(None)),
+        };
+        let (ours, bases) = (
+            start(&Program::Built)?.on_core(core),
+            start(base)?.on_core(core),
+        );
+        let mut sample = |server: &Server| {
+            if alone {
+                measure::lonely(load, server, &mut row.workload, turn)
+            } else {
+                measure::crowd(load, server, &mut row.workload, Until::Elapsed(turn))
+            }
+        };
+        (sample(&ours)?, sample(&bases)?);
+        for _ in 0..TURNS {
+            row.floor.push(sample(&bases)?.cost);
+            row.samples.push(sample(&ours)?);
+        }
+    }
     Ok(())
 }
 
@@ -496,7 +605,8 @@ fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
     let serving = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let mut spawned = Spawned::default();
     for _ in 0..plan.starts {
-        let start = || Server::daemon(&Program::Built, &wide(None))?.wait_for_answer(DEFAULT.as_bytes());
+        let start =
+            || Server::daemon(&Program::Built, &wide(None))?.wait_for_answer(DEFAULT.as_bytes());
         spawned.daemon.push(timed(&start)?);
         spawned.client.push(timed(&|| {
             checked(peers::ask_with_client(serving.address)?)

@@ -245,18 +245,47 @@ pub fn pin(pid: u32, core: usize) -> io::Result<()> {
     }
 }
 
+/// The host's broken-down time of a second.
+fn local_time(second: i64) -> Option<libc::tm> {
+    let second = second as libc::time_t;
+    // SAFETY: zero is a valid value of tm, a plain C struct; localtime_r reads the one and writes the other argument.
+    unsafe {
+        let mut tm: libc::tm = mem::zeroed();
+        (!libc::localtime_r(&second, &mut tm).is_null()).then_some(tm)
+    }
+}
+
+fn strftime(text: &mut [u8], format: &CString, tm: &libc::tm) -> usize {
+    // SAFETY: format ends in a NUL; strftime writes at most `text.len()` bytes and says how many.
+    unsafe { libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), tm) }
+}
+
 /// What the C library's strftime says in the host's zone: the oracle that answers are held against.
 pub fn local_text(second: i64, format: &CString) -> Vec<u8> {
     let mut text = vec![0u8; 4096];
-    // SAFETY: tm is filled by localtime_r before strftime reads it; strftime writes at most `text.len()` bytes and says how many.
-    let length = unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        let second = second as libc::time_t;
-        if libc::localtime_r(&second, &mut tm).is_null() {
-            return Vec::new();
-        }
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &tm)
-    };
+    let length = local_time(second).map_or(0, |tm| strftime(&mut text, format, &tm));
     text.truncate(length);
     text
+}
+
+/// What a call of the C library's strftime costs with this format: nanoseconds on a core, the mean of `calls`.
+pub fn strftime_cost(second: i64, format: &CString, calls: u32) -> f64 {
+    let (mut text, tm) = (vec![0u8; 4096], local_time(second));
+    let Some(tm) = tm else { return f64::NAN };
+    let before = thread_time();
+    for _ in 0..calls {
+        std::hint::black_box(strftime(&mut text, format, std::hint::black_box(&tm)));
+    }
+    (thread_time() - before) / f64::from(calls)
+}
+
+/// The time that this thread was on a core, in nanoseconds.
+fn thread_time() -> f64 {
+    // SAFETY: zero is a valid value of timespec, which the kernel fills in; this clock is always there.
+    let time = unsafe {
+        let mut time: libc::timespec = mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time);
+        time
+    };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
