@@ -309,9 +309,9 @@ pub fn promises(results: &Results) -> Vec<Promise> {
         1.35,
         alone.map_or(f64::NAN, Row::ratio),
     );
-    // A round trip has the scheduler in it: whoever else wants the cores decides on its p99, and no kernel says which
-    // trips were held up. On-CPU time stands still while a process is preempted, so the p99 that is promised is that of
-    // the on-CPU time of single answers, and beside the echo's, as what preemption leaves of the caches is in both.
+    // A round trip has the scheduler in it: whoever else wants the cores decides on its p99. The p99 that is promised is of
+    // the on-CPU time of single answers, which stands still while a process is preempted, and only in turns in which nobody
+    // else had the core.
     promise(
         "one lonely question, as installed, p99 of on-CPU, x the echo's",
         1.5,

@@ -10,7 +10,7 @@ use crate::Options;
 use crate::dearest::{self, Dearest};
 use crate::echo::{self, Echo};
 use crate::load::{Load, Until};
-use crate::measure::{self, Sample, quantile};
+use crate::measure::{self, Lonely, Sample, quantile};
 use crate::peers::{self, Program, Server};
 use crate::process;
 use crate::questions::{self, Workload};
@@ -396,46 +396,46 @@ fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<(
 }
 
 /// Who is asked one question at a time, under which name. The first is what the others are compared with.
-const ALONE: [(Lonely, &str); 8] = [
-    (Lonely::Echo(Echo::Plain), "echo, recvfrom + sendto"),
+const ALONE: [(Alone, &str); 8] = [
+    (Alone::Echo(Echo::Plain), "echo, recvfrom + sendto"),
     (
-        Lonely::Echo(Echo::PollPlain),
+        Alone::Echo(Echo::PollPlain),
         "echo, poll + recvfrom + sendto",
     ),
-    (Lonely::Echo(Echo::Floor), "echo, recvmmsg + sendmmsg"),
+    (Alone::Echo(Echo::Floor), "echo, recvmmsg + sendmmsg"),
     (
-        Lonely::Echo(Echo::PollFloor),
+        Alone::Echo(Echo::PollFloor),
         "echo, poll + recvmmsg + sendmmsg",
     ),
-    (Lonely::Echo(Echo::DualFloor), "the same on [::], no poll"),
-    (Lonely::Echo(Echo::PollDualFloor), "the same on [::]"),
-    (Lonely::Daemon, "wallclockd"),
-    (Lonely::Installed, "wallclockd as installed"),
+    (Alone::Echo(Echo::DualFloor), "the same on [::], no poll"),
+    (Alone::Echo(Echo::PollDualFloor), "the same on [::]"),
+    (Alone::Daemon, "wallclockd"),
+    (Alone::Installed, "wallclockd as installed"),
 ];
 
 #[derive(Clone, Copy)]
-enum Lonely {
+enum Alone {
     Echo(Echo),
     Daemon,
     Installed,
 }
 
-impl Lonely {
+impl Alone {
     fn peer(self) -> Peer {
         match self {
-            Lonely::Echo(Echo::Plain | Echo::PollPlain) => Peer::Plain,
-            Lonely::Echo(Echo::Floor | Echo::PollFloor) => Peer::Floor,
-            Lonely::Echo(Echo::DualFloor | Echo::PollDualFloor) => Peer::DualFloor,
-            Lonely::Daemon => Peer::Daemon,
-            Lonely::Installed => Peer::Installed,
+            Alone::Echo(Echo::Plain | Echo::PollPlain) => Peer::Plain,
+            Alone::Echo(Echo::Floor | Echo::PollFloor) => Peer::Floor,
+            Alone::Echo(Echo::DualFloor | Echo::PollDualFloor) => Peer::DualFloor,
+            Alone::Daemon => Peer::Daemon,
+            Alone::Installed => Peer::Installed,
         }
     }
 
     fn start(self) -> io::Result<Server> {
         match self {
-            Lonely::Echo(echo) => Server::echo(echo, Some(WIDE)),
-            Lonely::Daemon => Server::daemon(&Program::Built, &wide(None)),
-            Lonely::Installed => Server::installed(&Program::Built),
+            Alone::Echo(echo) => Server::echo(echo, Some(WIDE)),
+            Alone::Daemon => Server::daemon(&Program::Built, &wide(None)),
+            Alone::Installed => Server::installed(&Program::Built),
         }
     }
 }
@@ -446,35 +446,30 @@ fn lonely_rows() -> Vec<Row> {
         .into()
 }
 
-/// One question at a time, asker and server on one core. Everybody is measured beside the first, in short turns.
+/// One question at a time, asker and server on one core. All take short turns.
 fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
-    let start = |(who, _): (Lonely, _)| Ok(who.start()?.on_core(room.load_core));
+    let start = |(who, _): (Alone, _)| Ok(who.start()?.on_core(room.load_core));
     let servers = ALONE
         .into_iter()
         .map(start)
         .collect::<io::Result<Vec<_>>>()?;
-    for (server, row) in servers.iter().zip(&mut *rows) {
-        measure::lonely(load, server, &mut row.workload, plan.slice / 10)?;
-    }
-    let turn = plan.slice / TURNS;
-    let mut each = vec![Vec::new(); rows.len()];
-    for _ in 0..TURNS {
-        for (server, row) in servers.iter().zip(&mut *rows) {
-            let mut beside = Peer::Plain.workload();
-            let first = measure::lonely(load, &servers[0], &mut beside, turn)?;
-            let sample = measure::lonely(load, server, &mut row.workload, turn)?;
-            row.floor.push(first.cost);
-            row.samples.push(sample);
-        }
-        for ((server, row), each) in servers.iter().zip(&mut *rows).zip(&mut each) {
-            measure::each_lonely(load, server, &mut row.workload, turn, each)?;
+    let mut measured: [Lonely; ALONE.len()] = Default::default();
+    for _ in 0..lonely_turns(plan) {
+        for ((server, row), lonely) in servers.iter().zip(&mut *rows).zip(&mut measured) {
+            lonely.turn(load, server, &mut row.workload)?;
         }
     }
-    for (mut each, row) in each.into_iter().zip(rows) {
-        each.sort_unstable();
-        row.p99.push(quantile(&each, 0.99));
+    let first = measured[0].sample().cost;
+    for (lonely, row) in measured.into_iter().zip(rows) {
+        row.floor.push(first);
+        row.samples.push(lonely.sample());
+        row.p99.push(lonely.p99());
     }
     Ok(())
+}
+
+fn lonely_turns(plan: &Plan) -> u128 {
+    plan.slice.as_nanos().div_ceil(Lonely::TURN.as_nanos())
 }
 
 /// What two builds of the daemon are compared in.
@@ -515,7 +510,6 @@ fn compare(
     base: &Program,
     rows: &mut [Row],
 ) -> io::Result<()> {
-    let turn = plan.slice / TURNS;
     for row in rows {
         let alone = row.question == ALONE_AS_INSTALLED;
         let core = if alone {
@@ -531,13 +525,19 @@ fn compare(
             start(&Program::Built)?.on_core(core),
             start(base)?.on_core(core),
         );
-        let mut sample = |server: &Server| {
-            if alone {
-                measure::lonely(load, server, &mut row.workload, turn)
-            } else {
-                measure::crowd(load, server, &mut row.workload, Until::Elapsed(turn))
+        if alone {
+            let mut measured = [Lonely::default(), Lonely::default()];
+            for _ in 0..lonely_turns(plan) {
+                for (lonely, server) in measured.iter_mut().zip([&bases, &ours]) {
+                    lonely.turn(load, server, &mut row.workload)?;
+                }
             }
-        };
+            row.floor.push(measured[0].sample().cost);
+            row.samples.push(measured[1].sample());
+            continue;
+        }
+        let turn = Until::Elapsed(plan.slice / TURNS);
+        let mut sample = |server| measure::crowd(load, server, &mut row.workload, turn);
         (sample(&ours)?, sample(&bases)?);
         for _ in 0..TURNS {
             row.floor.push(sample(&bases)?.cost);

@@ -280,7 +280,7 @@ pub fn strftime_cost(second: i64, format: &CString, calls: u32) -> f64 {
 }
 
 /// The time that this thread was on a core, in nanoseconds.
-fn thread_time() -> f64 {
+pub fn thread_time() -> f64 {
     // SAFETY: zero is a valid value of timespec, which the kernel fills in; this clock is always there.
     let time = unsafe {
         let mut time: libc::timespec = mem::zeroed();
