@@ -25,9 +25,10 @@ fn by_the_rules(question: &[u8], port: u16, moment: &Moment) -> Option<Vec<u8>> 
     if port < 1024 {
         return None;
     }
-    let blank = question.len() <= 1024 && question
-        .iter()
-        .all(|byte| [b' ', b'\t', b'\n', 0x0b, 0x0c, b'\r'].contains(byte));
+    let blank = question.len() <= 1024
+        && question
+            .iter()
+            .all(|byte| [b' ', b'\t', b'\n', 0x0b, 0x0c, b'\r'].contains(byte));
     let format = if blank {
         DEFAULT_FORMAT.as_bytes()
     } else {
