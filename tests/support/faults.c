@@ -19,6 +19,7 @@ struct faults {
 	int left[CALLS];   /* so many times; -1: for ever */
 	int failed[CALLS]; /* so often it has */
 	int discipline;    /* 0: ask the kernel, 1: synchronised, 2: not */
+	int stretch;       /* a wait for a full send buffer to empty lasts at least so many ms, if no signal ends it */
 };
 
 static volatile struct faults *faults(void)
@@ -70,7 +71,7 @@ int poll(struct pollfd *descriptors, nfds_t count, int patience)
 	NEXT(poll);
 	/* A send buffer that is full stays so while sends fail for it. */
 	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN)
-		return next(NULL, 0, patience);
+		return next(NULL, 0, patience < faults()->stretch ? faults()->stretch : patience);
 	return fails(POLL) ? -1 : next(descriptors, count, patience);
 }
 
