@@ -722,7 +722,7 @@ fn a_datagram_from_a_low_port_gets_silence() {
         .find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok())
     {
         Some(socket) => socket,
-        None => return skip("ports below 1024 take root"),
+        None => return skip("no right to a port below 1024"),
     };
     let (mut process, address) = daemon();
     socket.send_to(b"%T", address).expect("it is sent");

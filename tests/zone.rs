@@ -8,36 +8,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Folder, LOOK, Process, ask, follows, stays, wallclockd};
+use support::{Folder, LOOK, Process, ask, follows, stays, tzif, wallclockd};
 use wallclock::clock::{Clock, ZoneError, ZonePaths};
-
-/// A TZif file (RFC 8536) of version 2 with one fixed offset and nothing else.
-fn tzif(abbreviation: &str, offset: i32) -> Vec<u8> {
-    let header = |characters: u32| {
-        let mut bytes = b"TZif2".to_vec();
-        bytes.extend([0; 15]);
-        for count in [0, 0, 0, 0, 1, characters] {
-            bytes.extend(u32::to_be_bytes(count));
-        }
-        bytes
-    };
-    let mut block = Vec::new();
-    block.extend(offset.to_be_bytes());
-    block.extend([0, 0]);
-    block.extend(abbreviation.as_bytes());
-    block.push(0);
-    let characters = abbreviation.len() as u32 + 1;
-    // The footer's sign is POSIX's: west is positive.
-    let footer = format!("\n<{abbreviation}>{}\n", -offset / 3600);
-    [
-        header(characters),
-        block.clone(),
-        header(characters),
-        block,
-        footer.into_bytes(),
-    ]
-    .concat()
-}
 
 /// Puts a link in place of another by rename, as ln -sf and package managers do.
 fn relink(target: &Path, link: &Path) {

@@ -179,6 +179,34 @@ impl Drop for Folder {
     }
 }
 
+/// A TZif file (RFC 8536) of version 2 with one fixed offset and nothing else.
+pub fn tzif(abbreviation: &str, offset: i32) -> Vec<u8> {
+    let header = |characters: u32| {
+        let mut bytes = b"TZif2".to_vec();
+        bytes.extend([0; 15]);
+        for count in [0, 0, 0, 0, 1, characters] {
+            bytes.extend(u32::to_be_bytes(count));
+        }
+        bytes
+    };
+    let mut block = Vec::new();
+    block.extend(offset.to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(abbreviation.as_bytes());
+    block.push(0);
+    let characters = abbreviation.len() as u32 + 1;
+    // The footer's sign is POSIX's: west is positive.
+    let footer = format!("\n<{abbreviation}>{}\n", -offset / 3600);
+    [
+        header(characters),
+        block.clone(),
+        header(characters),
+        block,
+        footer.into_bytes(),
+    ]
+    .concat()
+}
+
 /// On-CPU time of a process so far.
 pub fn on_cpu(process: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("it lives");
