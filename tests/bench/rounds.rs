@@ -538,7 +538,8 @@ fn compare(
         }
         let turn = Until::Elapsed(plan.slice / TURNS);
         let mut sample = |server| measure::crowd(load, server, &mut row.workload, turn);
-        (sample(&ours)?, sample(&bases)?);
+        sample(&ours)?;
+        sample(&bases)?;
         for _ in 0..TURNS {
             row.floor.push(sample(&bases)?.cost);
             row.samples.push(sample(&ours)?);
