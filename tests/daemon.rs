@@ -2,17 +2,16 @@
 
 mod support;
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::{
-    PATIENCE, Process, ask, counters, daemon, has, has_ipv6, line_to, read_counters, skip,
-    wallclock, wallclockd,
+    Process, ask, counters, daemon, lacks, lacks_ipv6, line_to, patient_wallclock, read_counters,
+    skip, state, switches, until, wallclock, wallclockd,
 };
 use wallclock::answer::MAX_ANSWER;
 
@@ -39,21 +38,23 @@ fn unix_now() -> i64 {
         .cast_signed()
 }
 
-/// Whether an answer to `%s` is now.
-fn is_now(answer: &[u8]) -> bool {
-    let seconds: i64 = std::str::from_utf8(answer)
-        .expect("UTF-8")
-        .parse()
-        .expect("a number");
-    (unix_now() - seconds).abs() <= 2
+/// Whether a server answers `%s` with a second that there was between question and answer.
+fn tells_now(server: SocketAddr) -> bool {
+    let before = unix_now();
+    let answer = ask(server, b"%s");
+    let second = std::str::from_utf8(&answer)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    second.is_some_and(|second| (before..=unix_now()).contains(&second))
 }
 
 #[test]
 fn the_python_client_gets_the_time_from_our_daemon() {
-    if !has("python3") {
-        return skip("python3 is not here");
+    if lacks(&["python3"]) {
+        return;
     }
     let (_daemon, address) = daemon();
+    let before = unix_now();
     let output = Command::new("python3")
         .args([
             concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py"),
@@ -64,29 +65,31 @@ fn the_python_client_gets_the_time_from_our_daemon() {
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     let time = chrono::NaiveDateTime::parse_from_str(printed.trim_end(), "%Y/%m/%d %H:%M:%S")
         .expect(&printed);
-    assert!(
-        (time.and_utc().timestamp() - unix_now()).abs() <= 2,
-        "{printed}"
-    );
+    let second = time.and_utc().timestamp();
+    assert!((before..=unix_now()).contains(&second), "{printed}");
 }
 
 #[test]
 fn our_client_prints_the_time_of_the_python_server_without_its_nonce() {
-    if !has("python3") {
-        return skip("python3 is not here");
+    if lacks(&["python3"]) {
+        return;
     }
     let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
     let mut python = Process::start(Command::new("python3").args([server, "0"]).env("TZ", "UTC"));
     let address = python.wait_for_address().to_string();
     let ask = |format: &str| {
-        wallclock()
+        patient_wallclock()
             .args(["-s", &address, format])
             .output()
             .expect("it runs")
     };
 
+    let before = unix_now();
     let output = ask("%s");
-    assert!(is_now(output.stdout.trim_ascii_end()), "{output:?}");
+    let second = String::from_utf8_lossy(&output.stdout).trim_end().parse();
+    // time(2), by which Python goes, begins its seconds a tick late.
+    let is_now = |second| (before - 1..=unix_now()).contains(&second);
+    assert!(second.is_ok_and(is_now), "{output:?}");
     let output = ask("%Y/%m/%d %H:%M:%S");
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     chrono::NaiveDateTime::parse_from_str(printed.trim_end(), "%Y/%m/%d %H:%M:%S").expect(&printed);
@@ -106,8 +109,8 @@ fn our_client_prints_the_time_of_the_python_server_without_its_nonce() {
 
 #[test]
 fn a_connected_client_hears_from_the_address_it_asked() {
-    if !has_ipv6() {
-        return skip("there is no IPv6 here");
+    if lacks_ipv6() {
+        return;
     }
     let (_any, any) = start(&["-l", "[::]:0"]);
     let (_any_v4, any_v4) = start(&["-l", "0.0.0.0:0"]);
@@ -120,19 +123,17 @@ fn a_connected_client_hears_from_the_address_it_asked() {
             .map(|host| format!("{host}:{}", any.port())),
     );
     for address in asked {
-        assert!(
-            is_now(&ask(address.parse().expect("an address"), b"%s")),
-            "{address}"
-        );
+        let server = address.parse().expect("an address");
+        assert!(tells_now(server), "{address}");
     }
     let (_one, one) = start(&["-l", "127.0.0.2:0"]);
-    assert!(is_now(&ask(one, b"%s")));
+    assert!(tells_now(one));
 }
 
 #[test]
 fn several_addresses_are_served_by_one_daemon() {
-    if !has_ipv6() {
-        return skip("there is no IPv6 here");
+    if lacks_ipv6() {
+        return;
     }
     let mut process = Process::start(wallclockd().args([
         "-l",
@@ -143,14 +144,14 @@ fn several_addresses_are_served_by_one_daemon() {
     ]));
     for _ in 0..3 {
         let address = process.wait_for_address();
-        assert!(is_now(&ask(address, b"%s")), "{address}");
+        assert!(tells_now(address), "{address}");
     }
 }
 
 #[test]
 fn the_environment_sets_what_the_options_set() {
-    if !has_ipv6() {
-        return skip("there is no IPv6 here");
+    if lacks_ipv6() {
+        return;
     }
     let mut process = Process::start(
         wallclockd()
@@ -209,8 +210,8 @@ fn a_daemon_alone_on_its_port_warns_of_nothing() {
 
 #[test]
 fn a_daemons_own_sockets_are_no_others() {
-    if !has_ipv6() {
-        return skip("there is no IPv6 here");
+    if lacks_ipv6() {
+        return;
     }
     // A port that was free a moment ago: these two addresses overlap.
     let port = UdpSocket::bind("[::]:0")
@@ -254,35 +255,33 @@ const BAITS: [&[u8]; 6] = [
     b"%",
 ];
 
-/// Whether a count stands still within the time in which a loop of two would have turned thousands of times.
-fn comes_to_rest(mut count: impl FnMut() -> u64) -> bool {
-    let before = count();
-    thread::sleep(Duration::from_millis(100));
-    count() == before
-}
+/// So many turns of a loop as no datagram gets from daemons that keep the rules.
+const TURNS: u64 = 100;
 
 #[test]
 fn a_forged_datagram_between_two_daemons_starts_no_loop() {
     let ((mut a, a_address), (mut b, b_address)) = (daemon(), daemon());
+    // What a daemon sends is with the other before it takes the next question: each round of questions to both lets a
+    // loop of the two turn at least once.
+    let ask_both = |rounds: u64| {
+        for _ in 0..rounds {
+            ask(a_address, b"%s");
+            ask(b_address, b"%s");
+        }
+    };
     let mut total =
         || counters(&mut a)[..3].iter().sum::<u64>() + counters(&mut b)[..3].iter().sum::<u64>();
     for bait in BAITS {
         let before = total();
         forge(a_address, b_address, bait);
-        let deadline = Instant::now() + PATIENCE;
-        while total() == before {
-            assert!(
-                Instant::now() < deadline,
-                "the forged datagram does not arrive"
-            );
-        }
-        assert!(comes_to_rest(&mut total), "{bait:?} goes round");
+        ask_both(TURNS);
+        let datagrams = total() - before - 2 * TURNS;
+        assert!(datagrams > 0, "{bait:?} does not arrive");
         // Each answer is a datagram that the other takes in: log2(k) + 2 answers, one datagram more.
         let k = bait.iter().filter(|&&byte| byte == b'%').count().max(1);
         assert!(
-            total() - before <= u64::from(k.ilog2()) + 3,
-            "{bait:?}: {} datagrams",
-            total() - before
+            datagrams <= u64::from(k.ilog2()) + 3,
+            "{bait:?}: {datagrams} datagrams"
         );
     }
 }
@@ -324,23 +323,13 @@ fn the_same_forged_datagram_keeps_two_careless_servers_talking() {
         (address, thread)
     });
     forge(servers[0].0, servers[1].0, BAITS[0]);
-    let deadline = Instant::now() + PATIENCE;
-    while turns.load(Ordering::Relaxed) == 0 {
-        assert!(
-            Instant::now() < deadline,
-            "the forged datagram does not arrive"
-        );
-    }
-    let rests = comes_to_rest(|| turns.load(Ordering::Relaxed));
+    until("the forged datagram starts no loop", || {
+        turns.load(Ordering::Relaxed) >= TURNS
+    });
     over.store(true, Ordering::Relaxed);
     for (_, thread) in servers {
         thread.join().expect("it ends");
     }
-    assert!(
-        !rests,
-        "the check would not notice a loop: {} turns",
-        turns.load(Ordering::Relaxed)
-    );
 }
 
 #[test]
@@ -359,36 +348,20 @@ fn an_idle_daemon_makes_no_system_call() {
 fn sleeps_while_nobody_asks(arguments: &[&str]) {
     let (process, address) = start(arguments);
     ask(address, b"%s");
-    let switches = || -> u64 {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it lives");
-        let lines = status
-            .lines()
-            .filter_map(|line| line.split_once("_ctxt_switches:"));
-        lines
-            .map(|(_, count)| count.trim().parse::<u64>().expect("a number"))
-            .sum()
-    };
-    // Until it sleeps again after that question.
-    let deadline = Instant::now() + PATIENCE;
-    let mut before = switches();
-    loop {
-        thread::sleep(Duration::from_millis(50));
-        let now = switches();
-        if now == before {
-            break;
-        }
-        assert!(Instant::now() < deadline, "it does not go to sleep");
-        before = now;
-    }
-    thread::sleep(Duration::from_secs(5));
-    assert_eq!(switches(), before, "context switches while nobody asked");
+    until("it does not go to sleep", || state(process.id()) == 'S');
+    let before = switches(process.id());
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(
+        switches(process.id()),
+        before,
+        "context switches while nobody asked"
+    );
 }
 
 #[test]
-fn told_to_stop_while_idle_it_ends_at_once() {
-    if !has_ipv6() {
-        return skip("there is no IPv6 here");
+fn told_to_stop_while_idle_it_ends() {
+    if lacks_ipv6() {
+        return;
     }
     for (signal, more) in [
         ("TERM", &[][..]),
@@ -398,14 +371,7 @@ fn told_to_stop_while_idle_it_ends_at_once() {
     ] {
         let (mut process, _) = start(&[&["-l", "127.0.0.1:0"], more].concat());
         process.signal(signal);
-        let start = Instant::now();
-        let status = process.wait();
-        assert!(
-            start.elapsed() <= Duration::from_millis(100),
-            "{:?}",
-            start.elapsed()
-        );
-        assert_eq!(status.code(), Some(0), "{signal}");
+        assert_eq!(process.wait().code(), Some(0), "{signal}");
         let last = process.log.last().expect("a last line");
         assert_eq!(read_counters(last), [0; 5], "{last}");
     }
@@ -425,11 +391,9 @@ fn what_is_queued_before_the_order_to_stop_is_answered_whatever_comes_behind_it(
         process.signal("TERM");
         let flood = Flood::start(address);
         process.signal("CONT");
-        let begun = Instant::now();
+        // It ends although the flood does not.
         assert_eq!(process.wait().code(), Some(0));
-        let took = begun.elapsed();
         drop(flood);
-        assert!(took <= Duration::from_millis(100), "{took:?}");
         let mut room = [0; 64];
         for number in 0..200 {
             let length = client.recv(&mut room).expect("an answer");
@@ -475,7 +439,7 @@ impl Drop for Flood {
 }
 
 #[test]
-fn told_to_stop_while_flooded_it_ends_at_once() {
+fn told_to_stop_while_flooded_it_ends() {
     stops_while_flooded(&[]);
     stops_while_flooded(&["-l", "127.0.0.1:0"]);
 }
@@ -484,21 +448,14 @@ fn stops_while_flooded(more: &[&str]) {
     let (mut process, address) =
         start(&[&["-l", "127.0.0.1:0", "--receive-buffer", "212992"], more].concat());
     let flood = Flood::start(address);
-    let deadline = Instant::now() + PATIENCE;
-    while counters(&mut process)[0] < 10_000 {
-        assert!(Instant::now() < deadline, "it does not answer");
-    }
+    until("it does not answer", || counters(&mut process)[0] >= 1_000);
     process.signal("TERM");
-    let start = Instant::now();
-    let status = process.wait();
-    let took = start.elapsed();
+    assert_eq!(process.wait().code(), Some(0));
     drop(flood);
-    assert_eq!(status.code(), Some(0));
-    assert!(took <= Duration::from_millis(100), "{took:?}");
     // Whatever was taken in was answered: there is no other way out of the queue.
     let [answered, _, _, unsent, _] = read_counters(process.log.last().expect("a last line"));
     assert!(
-        answered >= 10_000 && unsent == 0,
+        answered >= 1_000 && unsent == 0,
         "{answered} answered, {unsent} unsent"
     );
 }
@@ -534,9 +491,16 @@ fn what_the_kernel_drops_is_counted() {
         asked += 1;
         asker.recv(&mut [0; 64]).is_err()
     } {
-        assert!(asked < 100, "it does not answer any more");
+        assert!(asked < 600, "it does not answer any more");
     }
-    let [answered, .., dropped] = counters(&mut process);
+    // Where an answer took longer than the time-out, a later question is still in the queue.
+    let mut counted = [0; 2];
+    until("some are neither answered nor dropped", || {
+        let [answered, .., dropped] = counters(&mut process);
+        counted = [answered, dropped];
+        answered + dropped >= 200 + asked
+    });
+    let [answered, dropped] = counted;
     assert_eq!(answered + dropped, 200 + asked);
     assert!(dropped > 0);
 }
@@ -565,7 +529,7 @@ fn a_bad_datagram_gets_its_error_and_hostile_ones_leave_no_trace_in_the_log() {
         client.send(&noise).expect("it is sent");
         // So that the smallest buffer holds what is on its way.
         if round % 200 == 199 {
-            assert!(is_now(&ask(address, b"%s")));
+            assert!(tells_now(address));
         }
     }
     process.signal("TERM");
@@ -618,6 +582,25 @@ fn at_debug_level_hostile_bytes_are_escaped_on_one_line_each() {
     );
 }
 
+/// A daemon in this zone that can't start, and says so in one line with this text.
+fn fails_to_start(arguments: [&str; 2], zone: Option<&str>, named: &str) {
+    let mut command = wallclockd();
+    if let Some(zone) = zone {
+        command.env("TZ", zone);
+    }
+    let (said, status) = failure(command.args(arguments));
+    assert_eq!(status, Some(1), "{said}");
+    let errors: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(
+        errors.len() == 1 && errors[0].contains(named),
+        "{named:?} in {said}"
+    );
+    assert!(
+        !said.contains("panicked") && !said.contains("listening on"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_keeps_it_from_starting_is_one_line_with_the_things_name() {
     let blocker = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -627,11 +610,6 @@ fn what_keeps_it_from_starting_is_one_line_with_the_things_name() {
             ["-l", "192.0.2.1:9527"],
             None,
             "192.0.2.1:9527: Cannot assign requested address",
-        ),
-        (
-            ["-l", "[2001:db8::1]:9527"],
-            None,
-            "[2001:db8::1]:9527: Cannot assign requested address",
         ),
         (
             ["-l", &taken],
@@ -660,22 +638,17 @@ fn what_keeps_it_from_starting_is_one_line_with_the_things_name() {
         ),
         (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ="),
     ] {
-        let mut command = wallclockd();
-        if let Some(zone) = zone {
-            command.env("TZ", zone);
-        }
-        let (said, status) = failure(command.args(arguments));
-        assert_eq!(status, Some(1), "{said}");
-        let errors: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
-        assert!(
-            errors.len() == 1 && errors[0].contains(named),
-            "{named:?} in {said}"
-        );
-        assert!(
-            !said.contains("panicked") && !said.contains("listening on"),
-            "{said}"
-        );
+        fails_to_start(arguments, zone, named);
     }
+}
+
+#[test]
+fn an_ipv6_address_of_another_host_keeps_it_from_starting() {
+    if lacks_ipv6() {
+        return;
+    }
+    let named = "[2001:db8::1]:9527: Cannot assign requested address";
+    fails_to_start(["-l", "[2001:db8::1]:9527"], None, named);
 }
 
 #[test]
@@ -749,7 +722,7 @@ fn a_datagram_from_a_low_port_gets_silence() {
         .find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok())
     {
         Some(socket) => socket,
-        None => return skip("ports below 1024 take root"),
+        None => return skip("no right to a port below 1024"),
     };
     let (mut process, address) = daemon();
     socket.send_to(b"%T", address).expect("it is sent");

@@ -5,11 +5,15 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{Process, counters, daemon, skip, wallclock, wallclockd};
+use support::{
+    Process, counters, daemon, lacks, lacks_ipv6, lacks_namespaces, patient_wallclock, skip,
+    wallclock, wallclockd,
+};
 use wallclock::answer::{MAX_ANSWER, MAX_QUESTION, Refusal, answer_limit};
 use wallclock::ask::MAX_FORMAT;
 use wallclock::clock::Moment;
@@ -30,14 +34,12 @@ fn pages() -> [Page; 2] {
     ]
 }
 
-/// Whether the shell finds this program; some know no --version.
-fn there(program: &str) -> bool {
-    Command::new("sh")
-        .args(["-c", &format!("command -v {program}")])
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
+/// Seconds after which a shell is ended, which then has failed.
+const HANG: &str = "120";
+
+/// How often an example is run whose server did not answer in the time that the page gives it: on a busy machine it may
+/// not, once.
+const PLAYS: usize = 5;
 
 /// A folder of this test's own.
 fn folder(name: &str) -> PathBuf {
@@ -108,8 +110,7 @@ fn the_pages_are_clean_by_mandoc_and_by_groff() {
             ("mandoc", &["-T", "lint", "-W", "warning"][..]),
             ("groff", &["-ww", "-b", "-z", "-man", "-T", "utf8"]),
         ] {
-            if !there(judge) {
-                skip(&format!("{judge} is not here"));
+            if lacks(&[judge]) {
                 continue;
             }
             let output = Command::new(judge).args(arguments).arg(&path).output();
@@ -126,8 +127,9 @@ fn the_pages_are_clean_by_mandoc_and_by_groff() {
 
 #[test]
 fn rendered_at_80_columns_no_line_is_longer() {
-    if !there("man") {
-        return skip("man is not here");
+    // man-db's, which renders by groff.
+    if lacks(&["man", "groff"]) {
+        return;
     }
     let folder = folder("rendered");
     for (name, _, page) in pages() {
@@ -302,7 +304,7 @@ fn the_page_has_the_error_answers_and_the_limits_that_there_are() {
 #[test]
 fn the_page_has_the_keys_of_the_json_object() {
     let (_daemon, address) = daemon();
-    let output = wallclock()
+    let output = patient_wallclock()
         .args(["--json", "-s", &address.to_string()])
         .output()
         .expect("it runs");
@@ -334,6 +336,21 @@ fn the_page_has_the_keys_of_the_json_object() {
     assert_eq!(told, real);
 }
 
+/// Skips where there is no netcat that ends by `-w` as those of Debian's two packages do.
+fn lacks_netcat() -> bool {
+    if lacks(&["nc"]) {
+        return true;
+    }
+    let output = Command::new("nc").arg("-h").stdin(Stdio::null()).output();
+    let output = output.expect("it runs");
+    let about = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let lacks = !about.contains("OpenBSD netcat") && !about.starts_with("[v1.10");
+    if lacks {
+        skip("no nc that is known (Debian package netcat-openbsd)");
+    }
+    lacks
+}
+
 /// A network and a name service of one's own, in which the examples can be run as they are printed.
 struct Stage {
     folder: PathBuf,
@@ -341,16 +358,11 @@ struct Stage {
 
 impl Stage {
     fn set() -> Option<Stage> {
-        let may = Command::new("unshare")
-            .args(["--net", "--mount", "true"])
-            .stderr(Stdio::null())
-            .status();
-        if !may.is_ok_and(|status| status.success()) || !there("ip") {
-            skip("namespaces take root, util-linux and iproute2");
-            return None;
-        }
-        if !there("nc") {
-            skip("nc is not here");
+        if lacks_namespaces()
+            || lacks(&["ip", "mount", "grep", "bash"])
+            || lacks_netcat()
+            || lacks_ipv6()
+        {
             return None;
         }
         let folder = folder("stage");
@@ -424,7 +436,7 @@ impl Stage {
             bash.env_remove(name);
         }
         let output = bash
-            .args(["30", "unshare", "--net", "--mount", "bash", "-c"])
+            .args([HANG, "unshare", "--net", "--mount", "bash", "-c"])
             .arg(format!("exec 2>&1\n{script}"))
             .env("PATH", path)
             .env("STAGE_LOG", &log)
@@ -472,6 +484,27 @@ fn shape(text: &str) -> String {
     shape
 }
 
+/// Plays an example, and again where an answer did not come in time: only that depends on the machine.
+fn played(stage: &Stage, number: usize, commands: &[String]) -> (Vec<String>, String) {
+    let mut plays = 0;
+    loop {
+        plays += 1;
+        let (printed, log) = stage.play(number, commands);
+        assert_eq!(
+            printed.len(),
+            commands.len() + 1,
+            "{commands:?}: {printed:?}"
+        );
+        let late = commands.iter().zip(&printed).any(|(command, printed)| {
+            printed.contains("no answer within") || command.contains("nc -u") && printed.is_empty()
+        });
+        if !late || plays == PLAYS {
+            return (printed, log);
+        }
+        println!("played again: {commands:?}: {printed:?}");
+    }
+}
+
 #[test]
 fn each_example_of_the_pages_prints_what_the_page_says() {
     let Some(stage) = Stage::set() else { return };
@@ -496,12 +529,7 @@ fn each_example_of_the_pages_prints_what_the_page_says() {
                     }
                 }
             }
-            let (printed, log) = stage.play(number, &commands);
-            assert_eq!(
-                printed.len(),
-                commands.len() + 1,
-                "{commands:?}: {printed:?}"
-            );
+            let (printed, log) = played(&stage, number, &commands);
             for ((command, expected), printed) in commands.iter().zip(&expected).zip(&printed) {
                 // nc ends its line no more than the answer does.
                 let (expected, printed_shape) =
@@ -525,14 +553,13 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
     let (mut daemon, address) = daemon();
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let built = folder("clients").join("ask");
-    let mut asked = 0;
+    let (mut asked, mut again) = (0, 0);
     for (tools, program) in [
-        (&["sh", "nc"][..], "sh ask.sh"),
+        (&["nc"][..], "sh ask.sh"),
         (&["python3"], "python3 ask.py"),
         (&["cc"], "ask.c"),
     ] {
-        if let Some(missing) = tools.iter().find(|tool| !there(tool)) {
-            skip(&format!("{missing} is not here"));
+        if lacks(tools) || tools.contains(&"nc") && lacks_netcat() {
             continue;
         }
         let command = || {
@@ -551,12 +578,23 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
                 .status();
             assert!(made.expect("cc runs").success());
         }
-        let ask = |format: &str| {
-            let (host, port) = (address.ip().to_string(), address.port().to_string());
-            command()
-                .args([&host, &port, format])
-                .output()
-                .expect("it runs")
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let mut ask = |format: &str| {
+            let mut plays = 0;
+            loop {
+                plays += 1;
+                let output = command().args([&host, &port, format]).output();
+                let output = output.expect("it runs");
+                // Each waits for a second and ends in its own way: with nothing told, by an exception, by SIGALRM.
+                let said = String::from_utf8_lossy(&output.stderr);
+                let late = said == "no time: \n"
+                    || said.contains("TimeoutError")
+                    || output.status.signal() == Some(libc::SIGALRM);
+                if !late || plays == PLAYS {
+                    return output;
+                }
+                again += 1;
+            }
         };
         let output = ask("%Y 100%% %Z");
         let printed = String::from_utf8(output.stdout).expect("UTF-8");
@@ -573,13 +611,16 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
         asked += 1;
     }
     let [answered, refused, ..] = counters(&mut daemon);
-    assert_eq!((answered, refused), (asked, asked));
+    let expected = asked..=asked + again;
+    assert!(
+        expected.contains(&answered) && expected.contains(&refused),
+        "{answered}, {refused}, {expected:?}"
+    );
 }
 
 /// What a shell prints that runs this script, in which FILE stands for the completions of a program.
 fn complete(shell: &str, program: &str, script: &str) -> Option<String> {
-    if !there(shell) {
-        skip(&format!("{shell} is not here"));
+    if lacks(&[shell]) {
         return None;
     }
     let command = match program {
@@ -597,7 +638,7 @@ fn complete(shell: &str, program: &str, script: &str) -> Option<String> {
         _ => &["--no-config"],
     };
     let output = Command::new("timeout")
-        .arg("20")
+        .arg(HANG)
         .arg(shell)
         .args(plain)
         .args(["-c", &script])
@@ -623,8 +664,8 @@ const TYPED: [(&str, &str, &str, &str); 5] = [
     (
         "wallclock",
         "--watch=1 --chrony",
-        "/etc/nsswi",
-        "/etc/nsswitch.conf",
+        "/proc/cpuin",
+        "/proc/cpuinfo",
     ),
 ];
 

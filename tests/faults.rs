@@ -10,10 +10,11 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use faults::{Call, Discipline, Faults};
-use support::{PATIENCE, Process, ask, counters, line_to, read_counter, skip, wallclockd};
+use support::{
+    PATIENCE, Process, ask, counters, follows, line_to, read_counter, skip, stays, until,
+    wallclockd,
+};
 
 const ONE: &[&str] = &[];
 const TWO: &[&str] = &["-l", "127.0.0.1:0"];
@@ -29,7 +30,7 @@ fn failing(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Failing> {
     let mut command = wallclockd();
     command.args(["-l", "127.0.0.1:0", "--utc"]).args(arguments);
     let Some(faults) = Faults::of(&mut command) else {
-        skip("a failing kernel takes a C compiler (cc)");
+        skip("no cc (Debian package gcc)");
         return None;
     };
     prepare(&faults);
@@ -40,14 +41,6 @@ fn failing(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Failing> {
         address,
         faults,
     })
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]
@@ -132,25 +125,24 @@ fn a_full_send_buffer_is_waited_for_once_a_batch() {
     daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
     line_to(daemon.address).send(b"%s").expect("it is sent");
     until("it fails", || daemon.faults.failed(Call::Send) == 2);
-    // That wait was in vain, so the next batch is given up at once, and for the time being all that follow.
-    let start = Instant::now();
-    for _ in 0..20 {
+    // That wait was in vain, so the next batch is given up without one, and for the time being all that follow. Had each
+    // a wait of its own, the twenty would take twice as long as anything is waited for here.
+    daemon.faults.stretch(PATIENCE / 10);
+    let given_up = Instant::now();
+    for number in 1..=20 {
         line_to(daemon.address).send(b"%s").expect("it is sent");
-        std::thread::sleep(Duration::from_millis(1));
+        until("it fails", || {
+            daemon.faults.failed(Call::Send) == 2 + number
+        });
     }
-    until("they fail", || daemon.faults.failed(Call::Send) > 10);
-    assert!(
-        start.elapsed() < Duration::from_millis(100),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(given_up.elapsed() < PATIENCE);
     daemon.faults.heal(Call::Send);
     assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
     assert_eq!(counters(&mut daemon.process)[3], 21);
 }
 
 #[test]
-fn a_lasting_fault_costs_next_to_nothing_and_is_over_at_once() {
+fn a_lasting_fault_does_not_make_it_spin_and_the_first_question_after_it_is_answered() {
     for (sockets, call, errno) in [
         (ONE, Call::Receive, libc::ENOMEM),
         (TWO, Call::Receive, libc::ENOMEM),
@@ -174,23 +166,17 @@ fn a_lasting_fault_costs_next_to_nothing_and_is_over_at_once() {
         daemon.process.signal("USR1");
         client.send(b"%Z").expect("it is sent");
         until("the call fails", || daemon.faults.failed(call) > 0);
-        let (start, before) = (Instant::now(), daemon.process.on_cpu());
-        std::thread::sleep(Duration::from_secs(1));
-        let share =
-            (daemon.process.on_cpu() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        // It pauses for 10 ms after each failure, but for the first 64 of those that may be in order.
+        let (start, before) = (Instant::now(), daemon.faults.failed(call));
+        std::thread::sleep(Duration::from_millis(300));
+        let calls = daemon.faults.failed(call) - before;
+        let due = start.elapsed().as_millis() / 10 + 1;
         assert!(
-            share < 0.05,
-            "{call:?} errno {errno}: {:.1} % of a core",
-            100.0 * share
+            calls.unsigned_abs() as u128 <= due + 64,
+            "{call:?} errno {errno}: {calls} calls where {due} were due"
         );
         daemon.faults.heal(call);
-        let start = Instant::now();
         assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?} errno {errno}");
-        assert!(
-            start.elapsed() < Duration::from_millis(200),
-            "{call:?} errno {errno}: {:?}",
-            start.elapsed()
-        );
         daemon.process.signal("TERM");
         assert!(daemon.process.wait().success());
         let last = daemon.process.log.last().expect("a last line");
@@ -226,13 +212,7 @@ fn the_order_to_stop_is_heard_while_the_kernel_fails() {
         line_to(daemon.address).send(b"%s").expect("it is sent");
         until("the call fails", || daemon.faults.failed(call) > 0);
         daemon.process.signal("TERM");
-        let start = Instant::now();
         assert!(daemon.process.wait().success(), "{call:?}");
-        assert!(
-            start.elapsed() < Duration::from_millis(200),
-            "{call:?}: {:?}",
-            start.elapsed()
-        );
     }
 }
 
@@ -255,10 +235,7 @@ fn synchronised_and_unsynchronised_kernels_are_told_apart() {
             .contains(" clock=unsynchronised since=20")
     );
     daemon.faults.discipline(Discipline::Synchronised);
-    let asked = Instant::now();
-    while asked.elapsed() < Duration::from_millis(1100) {
-        ask(daemon.address, b"%s");
-    }
+    stays(daemon.address, b"%Z", b"UTC", Instant::now());
     let line = daemon.process.wait_for("synchronised again");
     assert!(line.contains("1500 us"), "{line}");
     daemon.process.signal("USR1");
@@ -286,19 +263,14 @@ fn a_daemon_that_requires_a_synchronised_clock_tells_no_time_without() {
     }) else {
         return;
     };
-    let follows = |question: &[u8], expected: &[u8]| {
-        let start = Instant::now();
-        while ask(daemon.address, question) != expected {
-            assert!(
-                start.elapsed() < Duration::from_millis(1500),
-                "{}",
-                String::from_utf8_lossy(expected)
-            );
-        }
-    };
     assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
     daemon.faults.discipline(Discipline::Unsynchronised);
-    follows(b"%Z", b"error: clock not synchronised");
+    follows(
+        daemon.address,
+        b"%Z",
+        b"error: clock not synchronised",
+        Instant::now(),
+    );
     assert_eq!(ask(daemon.address, b""), b"error: clock not synchronised");
     assert_eq!(
         ask(daemon.address, b"%s.%N"),
@@ -309,10 +281,15 @@ fn a_daemon_that_requires_a_synchronised_clock_tells_no_time_without() {
         b"error: byte 0: unknown conversion Q"
     );
     daemon.faults.discipline(Discipline::Synchronised);
-    follows(b"%Z", b"UTC");
+    follows(daemon.address, b"%Z", b"UTC", Instant::now());
     // Who may not ask the kernel does not know either.
     daemon.faults.fail_for_ever(Call::Clock, libc::EPERM);
-    follows(b"%Z", b"error: clock not synchronised");
+    follows(
+        daemon.address,
+        b"%Z",
+        b"error: clock not synchronised",
+        Instant::now(),
+    );
 }
 
 #[test]
@@ -328,9 +305,9 @@ fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
             && line.contains("SystemCallFilter=adjtimex clock_adjtime clock_adjtime64"),
         "{line}"
     );
-    let asked = Instant::now();
-    while asked.elapsed() < Duration::from_millis(2200) {
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+    // Two looks more.
+    for _ in 0..2 {
+        stays(daemon.address, b"%Z", b"UTC", Instant::now());
     }
     daemon.process.signal("TERM");
     assert!(daemon.process.wait().success());
@@ -353,7 +330,7 @@ fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
 }
 
 #[test]
-fn an_order_to_stop_is_not_kept_waiting_by_a_full_send_buffer() {
+fn told_to_stop_with_a_full_send_buffer_it_ends() {
     for sockets in [ONE, TWO] {
         let Some(mut daemon) = failing(sockets, |_| {}) else {
             return;
@@ -365,11 +342,8 @@ fn an_order_to_stop_is_not_kept_waiting_by_a_full_send_buffer() {
             client.send(b"%s").expect("it is queued");
         }
         daemon.process.signal("TERM");
-        let start = Instant::now();
         daemon.process.signal("CONT");
         assert!(daemon.process.wait().success());
-        let took = start.elapsed();
-        assert!(took < Duration::from_millis(100), "{took:?}");
         let last = daemon.process.log.last().expect("a last line");
         assert_eq!(
             read_counter(last, "answered="),
@@ -383,13 +357,10 @@ fn a_signal_while_a_full_send_buffer_is_waited_for_costs_no_answer() {
     let Some(daemon) = failing(ONE, |_| {}) else {
         return;
     };
-    let id = Pid::from_raw(daemon.process.id().cast_signed()).expect("a process");
-    // The wait is 10 ms: now and then a busy machine misses it, and then the answer is given up in order.
+    // Nothing but the signal ends the wait in time.
+    daemon.faults.stretch(2 * PATIENCE);
     let client = line_to(daemon.address);
-    client
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .expect("a time-out");
-    let answered = (0..20).filter(|_| {
+    for _ in 0..5 {
         // What went out whole makes it patient again.
         ask(daemon.address, b"%Z");
         daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
@@ -397,9 +368,7 @@ fn a_signal_while_a_full_send_buffer_is_waited_for_costs_no_answer() {
         client.send(b"%Z").expect("it is sent");
         until("it waits", || daemon.faults.failed(Call::Send) > failed);
         daemon.faults.heal(Call::Send);
-        kill_process(id, Signal::USR1).expect("it is our child");
-        client.recv(&mut [0; 64]).is_ok()
-    });
-    let answered = answered.count();
-    assert!(answered >= 5, "{answered} of 20");
+        daemon.process.signal("USR1");
+        client.recv(&mut [0; 64]).expect("an answer");
+    }
 }

@@ -4,10 +4,13 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(unsafe_code)]
 
+mod support;
+
 use std::env;
 use std::ffi::{CString, OsStr};
 use std::mem;
 
+use support::skip;
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::{Format, FormatError};
 
@@ -33,6 +36,9 @@ const ZONES: [&str; 13] = [
 ];
 
 const TRIPLES: usize = 400_000;
+
+/// Of the zones, those that need no files.
+const RULES: usize = 6;
 
 /// 1970-01-01 to 2100-12-31.
 const INSTANTS: std::ops::Range<i64> = 0..4_133_980_800;
@@ -150,14 +156,20 @@ fn every_text_is_glibcs_own() {
         Err(_) => 0x5eed_0000_0009_5270,
     };
     let mut random = Random(seed);
-    let (mut compared, mut refused, mut changing) = (0, 0, 0);
+    let (mut compared, mut refused, mut changing, mut zones) = (0, 0, 0, 0);
     for zone in ZONES {
+        let paths = ZonePaths::of_host();
+        let is_file = zone.contains('/') && !zone.contains(',');
+        if is_file && !paths.directory.join(zone).exists() {
+            continue;
+        }
+        zones += 1;
         // SAFETY: the only test of this process, which has no other thread that reads the environment.
         unsafe {
             env::set_var("TZ", zone);
             tzset();
         }
-        let clock = Clock::in_zone(Some(OsStr::new(zone)), &ZonePaths::of_host()).expect(zone);
+        let clock = Clock::in_zone(Some(OsStr::new(zone)), &paths).expect(zone);
         let edges = changes();
         changing += edges.len();
         for _ in 0..TRIPLES.div_ceil(ZONES.len()) {
@@ -222,8 +234,13 @@ fn every_text_is_glibcs_own() {
     println!(
         "{compared} texts equal, {refused} refusals passed through by glibc, around {changing} changes of offset"
     );
+    if zones < ZONES.len() {
+        skip("no zone files (Debian package tzdata)");
+    }
+    // Half of the texts that were drawn; some formats of each draw are none.
+    let drawn = TRIPLES / ZONES.len() * zones;
     assert!(
-        compared >= 200_000 && refused >= 1_000,
-        "{compared} compared, {refused} refused"
+        zones >= RULES && compared >= drawn / 2 && refused >= drawn / 400,
+        "{zones} zones, {compared} compared, {refused} refused"
     );
 }

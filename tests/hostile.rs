@@ -13,11 +13,11 @@ use flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
     judge, resident, socket_to, touch,
 };
-use support::{Process, ask, counters, wallclockd};
+use support::{Process, ask, counters, skip, wallclockd};
 use wallclock::answer::{MAX_ANSWER, reply};
 use wallclock::clock::{Clock, ZonePaths};
 
-const DATAGRAMS: u64 = 200_000;
+const DATAGRAMS: u64 = 100_000;
 
 /// A zone that needs no files.
 const ZONE: &str = "EST5EDT,M3.2.0,M11.1.0";
@@ -55,7 +55,7 @@ impl Questions for Hostile {
     }
 }
 
-/// Rule 1 can be tried by root only.
+/// For rule 1; most often only root may have one.
 fn low_port() -> Option<UdpSocket> {
     (600..1024).find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok())
 }
@@ -93,6 +93,9 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
     let sockets = (0..2).map(|_| socket_to(address, local, 0).expect("a free port"));
     let mut flood = Flood::new(questions, sockets.collect());
     let low = low_port();
+    if low.is_none() {
+        skip("no right to a port below 1024");
+    }
     let mut from_low_ports = 0;
     let (start, before) = (Instant::now(), daemon.on_cpu());
     let mut first = 0;

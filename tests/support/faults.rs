@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The calls of the daemon's loop, in faults.c's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,11 @@ impl Faults {
     /// How often the call has failed.
     pub fn failed(&self, call: Call) -> i32 {
         self.get(2 * CALLS + call as u64)
+    }
+
+    /// From now on a wait for a full send buffer lasts at least so long, unless a signal ends it.
+    pub fn stretch(&self, wait: Duration) {
+        self.set(3 * CALLS + 1, wait.as_millis() as i32);
     }
 
     /// From now on the kernel says this of its clock.

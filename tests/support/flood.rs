@@ -273,7 +273,7 @@ impl<Q: Questions> Flood<Q> {
 pub fn socket_to(server: SocketAddr, from: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((from, port))?;
     socket.connect(server)?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     Ok(socket)
 }
 
@@ -534,7 +534,7 @@ pub fn touch(server: SocketAddr, paused: impl Fn(bool)) {
     socket
         .set_read_timeout(Some(Duration::from_secs(1)))
         .expect("a time-out");
-    for _ in 0..10 {
+    for _ in 0..60 {
         socket.send_to(b"%s", server).expect("loopback takes it");
         if socket.recv(&mut [0; 64]).is_ok() {
             return;

@@ -1,5 +1,7 @@
-//! What the tests share: skipping aloud, and daemons that are ended whatever happens.
+//! What the tests share: skips that are counted, and daemons that are ended whatever happens.
 #![allow(dead_code)]
+
+mod skipped;
 
 use std::env;
 use std::fs;
@@ -12,38 +14,142 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything that must happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// Says why a test does not run here; with WALLCLOCK_TEST_ALL=1 that is a failure.
+/// After this long, whatever was waited for is taken never to happen. It bounds a hang and nothing else.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How old a daemon's knowledge of a zone file or of the kernel's clock may be: a second, and what the clock that it is
+/// counted by may be slewed meanwhile.
+pub const LOOK: Duration = Duration::from_millis(1_010);
+
+/// Counts a test, or a part of one, that does not run here; with WALLCLOCK_TEST_ALL=1 that is a failure.
 pub fn skip(reason: &str) {
     assert!(
         env::var_os("WALLCLOCK_TEST_ALL").is_none_or(|all| all != "1"),
         "skipped although WALLCLOCK_TEST_ALL=1: {reason}"
     );
     println!("skipped: {reason}");
+    if let Err(error) = skipped::record(reason) {
+        println!("not counted: {error}");
+    }
 }
 
-/// Whether this program can be run.
+/// Whether this program can be run. A stand-in that finds no program behind it ends with status 127.
 pub fn has(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
-        .is_ok()
+        .is_ok_and(|status| status.code() != Some(127))
+}
+
+/// Skips where one of these programs is missing.
+pub fn lacks(programs: &[&str]) -> bool {
+    let Some(missing) = programs.iter().find(|program| !has(program)) else {
+        return false;
+    };
+    let package = match *missing {
+        "cc" => "gcc",
+        "chronyc" => "chrony",
+        "find" => "findutils",
+        "ip" => "iproute2",
+        "man" => "man-db",
+        "nc" => "netcat-openbsd",
+        "nsenter" | "setpriv" | "unshare" => "util-linux",
+        "script" => "bsdutils",
+        _ => "",
+    };
+    match package {
+        "" => skip(&format!("no {missing}")),
+        _ => skip(&format!("no {missing} (Debian package {package})")),
+    }
+    true
+}
+
+/// Skips where this process does not run as root, or root may not make network namespaces here.
+pub fn lacks_namespaces() -> bool {
+    if !geteuid().is_root() {
+        skip("not root");
+        return true;
+    }
+    if lacks(&["unshare"]) {
+        return true;
+    }
+    let may = Command::new("unshare")
+        .args(["--net", "--mount", "true"])
+        .stderr(Stdio::null())
+        .status();
+    let lacks = !may.is_ok_and(|status| status.success());
+    if lacks {
+        skip("no right to make network namespaces");
+    }
+    lacks
+}
+
+/// Skips where the host does not speak IPv6, to itself at least.
+pub fn lacks_ipv6() -> bool {
+    let lacks = UdpSocket::bind("[::1]:0").is_err();
+    if lacks {
+        skip("no IPv6");
+    }
+    lacks
 }
 
 /// libfaketime, where Debian puts it.
 pub fn faketime() -> Option<PathBuf> {
-    let places = fs::read_dir("/usr/lib").ok()?.flatten();
+    let places = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let found = places
         .map(|place| place.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file());
     if found.is_none() {
-        skip("libfaketime is not installed (Debian package faketime)");
+        skip("no libfaketime (Debian package faketime)");
     }
     found
+}
+
+/// Waits until this holds.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Asks until the answer is the expected one, which it must be for a question asked later than [`LOOK`] after `changed`.
+#[track_caller]
+pub fn follows(server: SocketAddr, question: &[u8], expected: &[u8], changed: Instant) {
+    loop {
+        let asked = Instant::now();
+        let answer = ask(server, question);
+        if answer == expected {
+            return;
+        }
+        assert!(
+            asked - changed <= LOOK,
+            "still {:?}, not {:?}",
+            String::from_utf8_lossy(&answer),
+            String::from_utf8_lossy(expected)
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks until a question asked later than [`LOOK`] after `changed` is answered: all answers must be the expected one.
+#[track_caller]
+pub fn stays(server: SocketAddr, question: &[u8], expected: &[u8], changed: Instant) {
+    loop {
+        let asked = Instant::now();
+        assert_eq!(ask(server, question), expected);
+        if asked - changed > LOOK {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A folder of one test's own, nobody else's, and gone with it. Its path is short enough for sockets.
@@ -73,6 +179,34 @@ impl Drop for Folder {
     }
 }
 
+/// A TZif file (RFC 8536) of version 2 with one fixed offset and nothing else.
+pub fn tzif(abbreviation: &str, offset: i32) -> Vec<u8> {
+    let header = |characters: u32| {
+        let mut bytes = b"TZif2".to_vec();
+        bytes.extend([0; 15]);
+        for count in [0, 0, 0, 0, 1, characters] {
+            bytes.extend(u32::to_be_bytes(count));
+        }
+        bytes
+    };
+    let mut block = Vec::new();
+    block.extend(offset.to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(abbreviation.as_bytes());
+    block.push(0);
+    let characters = abbreviation.len() as u32 + 1;
+    // The footer's sign is POSIX's: west is positive.
+    let footer = format!("\n<{abbreviation}>{}\n", -offset / 3600);
+    [
+        header(characters),
+        block.clone(),
+        header(characters),
+        block,
+        footer.into_bytes(),
+    ]
+    .concat()
+}
+
 /// On-CPU time of a process so far.
 pub fn on_cpu(process: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("it lives");
@@ -80,9 +214,31 @@ pub fn on_cpu(process: u32) -> Duration {
     Duration::from_nanos(first.expect("a number"))
 }
 
-/// Whether this host speaks IPv6, to itself at least.
-pub fn has_ipv6() -> bool {
-    UdpSocket::bind("[::1]:0").is_ok()
+/// What a process is doing (proc(5)): R runs or would, S sleeps, T is stopped.
+pub fn state(process: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it lives");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    fields.chars().next().expect("a state")
+}
+
+/// How often a process has given up a processor, or was made to.
+pub fn switches(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it lives");
+    let lines = status
+        .lines()
+        .filter_map(|line| line.split_once("_ctxt_switches:"));
+    lines
+        .map(|(_, count)| count.trim().parse::<u64>().expect("a number"))
+        .sum()
+}
+
+/// A port that is closed to all, and stays so while the socket lives: it is connected to another port, and the kernel
+/// refuses what comes from elsewhere.
+pub fn closed_port() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.connect("127.0.0.1:9").expect("a route");
+    let address = socket.local_addr().expect("it is bound");
+    (socket, address)
 }
 
 /// A process of ours that logs to stderr; killed when it goes out of scope.
@@ -154,11 +310,21 @@ impl Process {
             .expect("an address ends the line")
     }
 
+    /// Sends a signal. STOP returns once the process is stopped.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.id())])
-            .status();
-        assert!(status.expect("sh runs").success(), "kill -{name}");
+        let signal = match name {
+            "CONT" => Signal::CONT,
+            "INT" => Signal::INT,
+            "STOP" => Signal::STOP,
+            "TERM" => Signal::TERM,
+            "USR1" => Signal::USR1,
+            _ => panic!("signal {name}"),
+        };
+        let id = Pid::from_raw(self.id().cast_signed()).expect("a process");
+        kill_process(id, signal).expect("it is our child");
+        if signal == Signal::STOP {
+            until("it stops", || state(self.id()) == 'T');
+        }
     }
 
     /// Its end, which must come by itself; all it said is in `log` then.
@@ -219,6 +385,13 @@ fn without_settings(command: &mut Command) {
         .env_remove("JOURNAL_STREAM")
         .env_remove("NOTIFY_SOCKET")
         .env_remove("LISTEN_FDS");
+}
+
+/// A `wallclock` that waits for each answer as long as any machine needs.
+pub fn patient_wallclock() -> Command {
+    let mut command = wallclock();
+    command.args(["--timeout", &PATIENCE.as_secs().to_string()]);
+    command
 }
 
 /// A daemon on a free port of 127.0.0.1, in UTC.
