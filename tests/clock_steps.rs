@@ -16,8 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::{Folder, Process, faketime, line_to, state, switches, until, wallclockd};
-use wallclock::clock::{Clock, Moment, ZonePaths};
+use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::Format;
+use wallclock::time::LocalTime;
 
 /// Zones that need no files: an hour of summer time, half an hour of it south of the equator, and none.
 const ZONES: [&str; 3] = [
@@ -64,7 +65,7 @@ impl Faked {
         prepare(&mut command);
         let mut process = Process::start(&mut command);
         let address = process.wait_for_address();
-        let clock = Clock::in_zone(Some(OsStr::new(zone)), &ZonePaths::of_host());
+        let clock = Clock::in_zone(Some(OsStr::new(zone)), &ZonePaths::from_env());
         Some(Faked {
             process,
             clock: clock.expect("a sound zone"),
@@ -100,7 +101,7 @@ impl Faked {
         String::from_utf8(answer[..length].to_vec()).expect("UTF-8")
     }
 
-    fn text(&self, format: &str, moment: &Moment) -> String {
+    fn text(&self, format: &str, moment: &LocalTime) -> String {
         let mut room = [0; 2048];
         let format = Format::parse(format.as_bytes()).expect("a format");
         let length = format.render(moment, &mut room).expect("it fits");
@@ -210,9 +211,11 @@ fn edges(clock: &Clock) -> Vec<i64> {
     let year = 1_767_225_600..1_798_761_600;
     let mut edges: Vec<i64> = year
         .step_by(1800)
-        .filter(|&instant| clock.at(instant - 1, 0).offset() != clock.at(instant, 0).offset())
+        .filter(|&instant| {
+            clock.at(instant - 1, 0).utc_offset() != clock.at(instant, 0).utc_offset()
+        })
         .collect();
-    let offset = i64::from(clock.at(1_798_761_600, 0).offset());
+    let offset = i64::from(clock.at(1_798_761_600, 0).utc_offset());
     // Midnights of the zone: 2027-01-01, 2028-02-29, 2100-03-01.
     edges.extend([1_798_761_600, 1_835_395_200, 4_107_542_400].map(|midnight| midnight - offset));
     edges.extend([1 << 31, 1 << 32]);

@@ -3,22 +3,23 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
-use wallclock::answer::{
-    MAX_ANSWER, MAX_QUESTION, Refusal, Silence, Verdict, answer, answer_limit, is_blank,
+use wallclock::protocol::{
+    ErrorReason, IgnoreReason, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, is_blank,
+    max_response_len, respond,
 };
-use wallclock::clock::Moment;
+use wallclock::time::LocalTime;
 
-fn moment() -> Moment {
-    Moment::new(1_783_213_507, 987_654_321, 28_800, "CST")
+fn moment() -> LocalTime {
+    LocalTime::new(1_783_213_507, 987_654_321, 28_800, "CST")
 }
 
 fn peer(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 7], port))
 }
 
-fn say(question: &[u8]) -> (Verdict, Vec<u8>) {
-    let mut room = [0; MAX_ANSWER];
-    let verdict = answer(question, peer(40_000), &moment(), &mut room);
+fn say(question: &[u8]) -> (Response, Vec<u8>) {
+    let mut room = [0; MAX_RESPONSE_LEN];
+    let verdict = respond(question, peer(40_000), &moment(), &mut room);
     (verdict, room[..verdict.length()].to_vec())
 }
 
@@ -32,19 +33,19 @@ fn percents(bytes: &[u8]) -> usize {
 
 #[test]
 fn who_has_no_address_gets_silence() {
-    let mut room = [0; MAX_ANSWER];
+    let mut room = [0; MAX_RESPONSE_LEN];
     for nobody in ["0.0.0.0:9527", "[::]:9527", "[::ffff:0.0.0.0]:9527"] {
         let nobody = nobody.parse().expect("an address");
         assert_eq!(
-            answer(b"%T", nobody, &moment(), &mut room),
-            Verdict::Ignored(Silence::NoAddress)
+            respond(b"%T", nobody, &moment(), &mut room),
+            Response::Ignored(IgnoreReason::UnspecifiedSource)
         );
     }
 }
 
 #[test]
 fn a_source_port_below_1024_gets_silence() {
-    let mut room = [0; MAX_ANSWER];
+    let mut room = [0; MAX_RESPONSE_LEN];
     for (port, silent) in [
         (0, true),
         (7, true),
@@ -55,9 +56,9 @@ fn a_source_port_below_1024_gets_silence() {
         (65_535, false),
     ] {
         for question in [&b"%T"[..], b"", b"%Q", &[b'%'; 2000]] {
-            let verdict = answer(question, peer(port), &moment(), &mut room);
+            let verdict = respond(question, peer(port), &moment(), &mut room);
             assert_eq!(
-                verdict == Verdict::Ignored(Silence::LowPort),
+                verdict == Response::Ignored(IgnoreReason::LowPort),
                 silent,
                 "port {port}"
             );
@@ -89,14 +90,14 @@ fn what_holds_no_percent_sign_gets_silence() {
     ] {
         assert_eq!(
             say(question),
-            (Verdict::Ignored(Silence::NoConversion), Vec::new())
+            (Response::Ignored(IgnoreReason::NoPercent), Vec::new())
         );
     }
 }
 
 #[test]
 fn errors_come_in_the_order_of_the_contract() {
-    let long = |tail: &[u8]| [&b"%d \xff\0"[..], &[b'a'; MAX_QUESTION], tail].concat();
+    let long = |tail: &[u8]| [&b"%d \xff\0"[..], &[b'a'; MAX_REQUEST_LEN], tail].concat();
     assert_eq!(said(&long(b"%Q")), "error: question longer than 1024 bytes");
     assert_eq!(
         said(&[&[b'a'; 1023][..], b"%", &[b'a'; 60_000]].concat()),
@@ -118,12 +119,12 @@ fn a_question_of_1024_bytes_is_answered_and_one_more_is_not() {
     let question = |length: usize| [&b"%d"[..], &vec![b'.'; length - 2]].concat();
     assert!(matches!(
         say(&question(1024)).0,
-        Verdict::Answered { length: 1024, .. }
+        Response::Answered { length: 1024, .. }
     ));
     assert!(matches!(
         say(&question(1025)).0,
-        Verdict::Refused {
-            reason: Refusal::QuestionTooLong,
+        Response::Refused {
+            reason: ErrorReason::RequestTooLong,
             ..
         }
     ));
@@ -142,10 +143,10 @@ fn an_answer_fills_its_limit_and_no_more() {
     assert_eq!(said(wide(733).as_bytes()), "error: answer too long");
     assert_eq!(
         (
-            answer_limit(0),
-            answer_limit(392),
-            answer_limit(393),
-            answer_limit(usize::MAX)
+            max_response_len(0),
+            max_response_len(392),
+            max_response_len(393),
+            max_response_len(usize::MAX)
         ),
         (56, 1232, 1232, 1232)
     );
@@ -162,8 +163,11 @@ fn every_error_fits_behind_the_shortest_question_that_gets_it() {
         "%\u{e0001}".as_bytes(),
     ] {
         let (verdict, text) = say(question);
-        assert!(matches!(verdict, Verdict::Refused { .. }));
-        assert!(text.len() <= answer_limit(question.len()), "{question:?}");
+        assert!(matches!(verdict, Response::Refused { .. }));
+        assert!(
+            text.len() <= max_response_len(question.len()),
+            "{question:?}"
+        );
     }
 }
 
@@ -201,25 +205,25 @@ fn check_rules(question: &[u8]) -> Result<Vec<u8>, TestCaseError> {
     );
     prop_assert!(std::str::from_utf8(&text).is_ok());
     // What lies beyond byte 1025 changes nothing: a receive may cut it off.
-    let cut = &question[..question.len().min(MAX_QUESTION + 1)];
+    let cut = &question[..question.len().min(MAX_REQUEST_LEN + 1)];
     prop_assert_eq!(&say(cut).1, &text);
     match verdict {
-        Verdict::Answered { .. } => {
+        Response::Answered { .. } => {
             prop_assert!(!text.starts_with(b"error: ") || question.starts_with(b"error: "));
             prop_assert!(
-                is_blank(question) || percents(question) > 0 && question.len() <= MAX_QUESTION
+                is_blank(question) || percents(question) > 0 && question.len() <= MAX_REQUEST_LEN
             );
         }
-        Verdict::Refused { .. } => {
+        Response::Refused { .. } => {
             prop_assert!(text.starts_with(b"error: ") && text.len() > b"error: ".len());
             prop_assert_eq!(percents(&text), 0);
             prop_assert!(!text.iter().any(u8::is_ascii_control));
         }
-        Verdict::Ignored(_) => {
+        Response::Ignored(_) => {
             prop_assert!(text.is_empty());
-            let head = &question[..question.len().min(MAX_QUESTION)];
+            let head = &question[..question.len().min(MAX_REQUEST_LEN)];
             prop_assert!(percents(head) == 0);
-            prop_assert!(!is_blank(question) || question.len() > MAX_QUESTION);
+            prop_assert!(!is_blank(question) || question.len() > MAX_REQUEST_LEN);
         }
     }
     Ok(text)

@@ -13,7 +13,7 @@ use support::{
     Process, ask, counters, daemon, lacks, lacks_ipv6, line_to, patient_wallclock, read_counters,
     skip, state, switches, until, wallclock, wallclockd,
 };
-use wallclock::answer::MAX_ANSWER;
+use wallclock::protocol::MAX_RESPONSE_LEN;
 
 fn start(arguments: &[&str]) -> (Process, SocketAddr) {
     let mut process = Process::start(wallclockd().args(arguments));
@@ -729,7 +729,7 @@ fn a_datagram_from_a_low_port_gets_silence() {
     ask(address, b"%s");
     assert_eq!(counters(&mut process), [1, 0, 1, 0, 0]);
     socket.set_nonblocking(true).expect("non-blocking");
-    assert!(socket.recv(&mut [0; MAX_ANSWER]).is_err());
+    assert!(socket.recv(&mut [0; MAX_RESPONSE_LEN]).is_err());
 }
 
 #[test]

@@ -14,10 +14,10 @@ use support::{
     Process, counters, daemon, lacks, lacks_ipv6, lacks_namespaces, patient_wallclock, skip,
     wallclock, wallclockd,
 };
-use wallclock::answer::{MAX_ANSWER, MAX_QUESTION, Refusal, answer_limit};
-use wallclock::ask::MAX_FORMAT;
-use wallclock::clock::Moment;
+use wallclock::client::query::MAX_FORMAT_LEN;
+use wallclock::protocol::{ErrorReason, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, max_response_len};
 use wallclock::strftime::{Format, FormatError};
+use wallclock::time::LocalTime;
 
 fn generated(mut program: Command, what: &str) -> String {
     let output = program.args(["--generate", what]).output();
@@ -183,8 +183,8 @@ fn the_pages_have_every_option_and_variable_of_help() {
 }
 
 /// The moment that the LANGUAGE section shows.
-fn shown() -> Moment {
-    Moment::new(1_783_213_507, 120_000_000, 28_800, "CST")
+fn shown() -> LocalTime {
+    LocalTime::new(1_783_213_507, 120_000_000, 28_800, "CST")
 }
 
 #[test]
@@ -268,16 +268,16 @@ fn the_page_has_the_error_answers_and_the_limits_that_there_are() {
     let (_, _, page) = &pages()[1];
     let told = blocks(page, "PROTOCOL");
     let errors: Vec<_> = [
-        Refusal::QuestionTooLong,
-        Refusal::Format(FormatError::Unknown {
+        ErrorReason::RequestTooLong,
+        ErrorReason::Format(FormatError::Unknown {
             at: 9,
             character: 'Q',
         }),
-        Refusal::Format(FormatError::CutOff { at: 9 }),
-        Refusal::Format(FormatError::NotUtf8 { at: 9 }),
-        Refusal::Format(FormatError::Nul { at: 9 }),
-        Refusal::AnswerTooLong,
-        Refusal::NotSynchronised,
+        ErrorReason::Format(FormatError::CutOff { at: 9 }),
+        ErrorReason::Format(FormatError::NotUtf8 { at: 9 }),
+        ErrorReason::Format(FormatError::Nul { at: 9 }),
+        ErrorReason::ResponseTooLong,
+        ErrorReason::NotSynchronised,
     ]
     .map(|reason| format!("error: {reason}"))
     .into();
@@ -289,16 +289,16 @@ fn the_page_has_the_error_answers_and_the_limits_that_there_are() {
     let page = plain(page);
     for text in [
         percent.to_string().split(' ').next_back().expect("a word"),
-        &format!("Longer than {MAX_QUESTION} bytes"),
-        &format!("at most {MAX_ANSWER}."),
+        &format!("Longer than {MAX_REQUEST_LEN} bytes"),
+        &format!("at most {MAX_RESPONSE_LEN}."),
         "+ 56 bytes",
         "3 times the question and 56 bytes more",
     ] {
         assert!(page.contains(text), "{text}");
     }
-    assert_eq!(answer_limit(100), 3 * 100 + 56);
+    assert_eq!(max_response_len(100), 3 * 100 + 56);
     let client = plain(&pages()[0].2);
-    assert!(client.contains(&format!("at most {MAX_FORMAT} bytes")));
+    assert!(client.contains(&format!("at most {MAX_FORMAT_LEN} bytes")));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use flood::{
     judge, resident, socket_to, touch,
 };
 use support::{Process, ask, counters, skip, wallclockd};
-use wallclock::answer::{MAX_ANSWER, reply};
 use wallclock::clock::{Clock, ZonePaths};
+use wallclock::protocol::MAX_RESPONSE_LEN;
 
 const DATAGRAMS: u64 = 100_000;
 
@@ -87,7 +87,7 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
         random: Random(seed),
         recent: vec![Vec::new(); 256],
         drawn: 0,
-        clock: Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::of_host()).expect("a zone"),
+        clock: Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::from_env()).expect("a zone"),
     };
     let local = IpAddr::from(Ipv4Addr::LOCALHOST);
     let sockets = (0..2).map(|_| socket_to(address, local, 0).expect("a free port"));
@@ -155,7 +155,7 @@ fn hostile_datagrams_are_answered_by_the_rules_and_leave_no_trace() {
 
 #[test]
 fn the_judge_takes_right_answers_and_no_others() {
-    let clock = Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::of_host()).expect("a zone");
+    let clock = Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::from_env()).expect("a zone");
     let second = 1_783_213_507;
     let moment = |nanosecond| Duration::new(second, nanosecond);
     let judged = |question: &[u8], answer: &[u8], asked, heard| {
@@ -185,9 +185,9 @@ fn the_judge_takes_right_answers_and_no_others() {
             120_400_789,
             999_999_999,
         ] {
-            let mut room = [0; MAX_ANSWER];
+            let mut room = [0; MAX_RESPONSE_LEN];
             let at = clock.at(second.cast_signed(), nanosecond);
-            let length = reply(question.as_bytes(), &at, &mut room).length();
+            let length = flood::reply(question.as_bytes(), &at, &mut room).length();
             let answer = &room[..length];
             let before = nanosecond.saturating_sub(100_000);
             let after = (nanosecond + 100_000).min(999_999_999);

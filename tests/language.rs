@@ -1,9 +1,10 @@
 //! What glibc does not define: the extensions, and what is refused where.
 
-use wallclock::clock::{Clock, Moment, ZonePaths};
-use wallclock::strftime::{Format, FormatError, TextTooLong};
+use wallclock::clock::{Clock, ZonePaths};
+use wallclock::strftime::{BufferTooSmall, Format, FormatError};
+use wallclock::time::LocalTime;
 
-fn text(format: &str, moment: &Moment) -> String {
+fn text(format: &str, moment: &LocalTime) -> String {
     let mut room = [0; 512];
     let length = Format::parse(format.as_bytes())
         .expect(format)
@@ -17,8 +18,8 @@ fn error(format: &[u8]) -> FormatError {
 }
 
 /// 2026-07-05 06:35:07.0123456 in India.
-fn kolkata() -> Moment {
-    Moment::new(1_783_213_507, 12_345_600, 19_800, "IST")
+fn kolkata() -> LocalTime {
+    LocalTime::new(1_783_213_507, 12_345_600, 19_800, "IST")
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn extensions_of_gnu_date_are_as_date_has_them() {
     ] {
         assert_eq!(text(format, &kolkata()), expected, "{format}");
     }
-    let utc = Moment::new(1_783_213_507, 0, 0, "UTC");
+    let utc = LocalTime::new(1_783_213_507, 0, 0, "UTC");
     for (format, expected) in [
         ("%:::z", "+00"),
         ("%_:::z", " +0"),
@@ -88,7 +89,7 @@ fn extensions_of_gnu_date_are_as_date_has_them() {
 
 #[test]
 fn an_offset_with_seconds_is_shown_where_it_fits_and_cut_where_not() {
-    let monrovia = Moment::new(0, 0, -2_670, "MMT");
+    let monrovia = LocalTime::new(0, 0, -2_670, "MMT");
     for (format, expected) in [
         ("%z", "-0044"),
         ("%:z", "-00:44"),
@@ -99,7 +100,7 @@ fn an_offset_with_seconds_is_shown_where_it_fits_and_cut_where_not() {
         assert_eq!(text(format, &monrovia), expected, "{format}");
     }
     assert_eq!(
-        text("%z %:::z", &Moment::new(0, 0, -30, "X")),
+        text("%z %:::z", &LocalTime::new(0, 0, -30, "X")),
         "-0000 -00:00:30"
     );
 }
@@ -129,7 +130,7 @@ fn the_quarter_is_that_of_the_month() {
 fn extensions_of_chrono_are_as_chrono_has_them() {
     let fractions = [0, 7, 120_000_000, 120_450_000, 999_999_999];
     for nanosecond in fractions {
-        let moment = Moment::new(1_783_213_507, nanosecond, 19_800, "IST");
+        let moment = LocalTime::new(1_783_213_507, nanosecond, 19_800, "IST");
         let offset = chrono::FixedOffset::east_opt(19_800).expect("an offset");
         let theirs = chrono::DateTime::from_timestamp(1_783_213_507, nanosecond)
             .expect("a time")
@@ -156,7 +157,7 @@ fn extensions_of_chrono_are_as_chrono_has_them() {
 #[test]
 fn a_year_has_four_digits_where_chrono_gives_it_four() {
     // 987-06-05
-    let moment = Moment::new(-31_007_059_200, 0, 0, "UTC");
+    let moment = LocalTime::new(-31_007_059_200, 0, 0, "UTC");
     assert_eq!(text("%v", &moment), " 5-Jun-0987");
     assert_eq!(text("%+", &moment), "0987-06-05T00:00:00+00:00");
     assert_eq!(text("%Y", &moment), "987");
@@ -165,7 +166,7 @@ fn a_year_has_four_digits_where_chrono_gives_it_four() {
 #[test]
 fn seconds_before_the_epoch_are_filled_ahead_of_their_sign() {
     // As a text, which is what glibc takes %s for.
-    let moment = Moment::new(-42, 0, 0, "UTC");
+    let moment = LocalTime::new(-42, 0, 0, "UTC");
     assert_eq!(
         text("%s %08s %8s %_8s %-8s", &moment),
         "-42 00000-42      -42      -42      -42"
@@ -301,7 +302,7 @@ fn a_width_costs_nothing_where_it_does_not_fit() {
         "%17:z",
     ] {
         let format = Format::parse(format.as_bytes()).expect(format);
-        assert_eq!(format.render(&kolkata(), &mut room), Err(TextTooLong));
+        assert_eq!(format.render(&kolkata(), &mut room), Err(BufferTooSmall));
     }
     assert_eq!(
         Format::parse(b"%16d")
@@ -315,7 +316,7 @@ fn a_width_costs_nothing_where_it_does_not_fit() {
 fn a_format_knows_what_is_in_it() {
     let about = |format: &str| {
         let format = Format::parse(format.as_bytes()).expect("a format");
-        (format.conversions(), format.percents(), format.sub_second())
+        (format.directives(), format.percents(), format.sub_second())
     };
     assert_eq!(about("no conversion"), (0, 0, false));
     assert_eq!(about("%Y%%%5%%E%"), (4, 3, false));
@@ -326,7 +327,8 @@ fn a_format_knows_what_is_in_it() {
 
 #[test]
 fn a_dst_switch_lands_on_its_exact_second() {
-    let zone = |name: &str| Clock::in_zone(Some(name.as_ref()), &ZonePaths::of_host()).expect(name);
+    let zone =
+        |name: &str| Clock::in_zone(Some(name.as_ref()), &ZonePaths::from_env()).expect(name);
     for (tz, instant, before, after) in [
         (
             "EST5EDT,M3.2.0,M11.1.0",

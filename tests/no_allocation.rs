@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use support::{Folder, tzif};
 use wallclock::clock::{Clock, ZonePaths};
-use wallclock::listen::{Listener, Options};
-use wallclock::manager::Manager;
-use wallclock::serve::{Server, Signals};
+use wallclock::daemon::notify::ServiceNotifier;
+use wallclock::daemon::server::Server;
+use wallclock::daemon::signals::Signals;
+use wallclock::daemon::socket::{Listener, SocketOptions};
 
 /// Allocations of the threads that are watched.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -63,12 +64,15 @@ fn a_hundred_thousand_questions_allocate_nothing() {
         directory: folder.0.clone(),
     };
     let clock = Clock::in_zone(None, &zone).expect("a zone");
-    let listeners = Listener::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))], Options::default())
-        .expect("a free port");
+    let listeners = Listener::bind(
+        &[SocketAddr::from(([127, 0, 0, 1], 0))],
+        SocketOptions::default(),
+    )
+    .expect("a free port");
     let address = listeners[0].address();
-    let (signals, handle) = Signals::by_handle().expect("a pair of sockets");
+    let (signals, handle) = Signals::with_handle().expect("a pair of sockets");
     let server = thread::spawn(move || {
-        let server = Server::new(listeners, clock, signals, Manager::default());
+        let server = Server::new(listeners, clock, signals, ServiceNotifier::default());
         WATCHED.set(true);
         let counters = server.run();
         WATCHED.set(false);

@@ -17,18 +17,18 @@ use support::{
     Folder, PATIENCE, Process, closed_port, daemon, faketime, lacks, patient_wallclock, skip,
     wallclock, wallclockd,
 };
-use wallclock::ask::Patience;
-use wallclock::measure::measure;
-use wallclock::offset::{Nanos, Offset, SECOND, TICK, Wanted};
+use wallclock::client::measure::measure;
+use wallclock::client::query::RetryPolicy;
+use wallclock::offset::{MeasurementConfig, Nanos, Offset, SECOND, TICK};
 
 const MICRO: Nanos = 1_000;
 const MILLI: Nanos = 1_000_000;
 
-const PATIENT: Patience = Patience {
-    per_try: PATIENCE,
-    tries: 1,
+const PATIENT: RetryPolicy = RetryPolicy {
+    timeout: PATIENCE,
+    attempts: 1,
 };
-const EXACT: Wanted = Wanted {
+const EXACT: MeasurementConfig = MeasurementConfig {
     samples: None,
     tick: 0,
 };
@@ -138,7 +138,8 @@ fn the_true_offset_is_inside_the_bound_whatever_the_shift() {
     ] {
         let (_daemon, server) = shifted_daemon(&library, shift);
         for _ in 0..200 {
-            let found = measure(server, Wanted::default(), PATIENT, &|_| ()).expect("an offset");
+            let found =
+                measure(server, MeasurementConfig::default(), PATIENT, &|_| ()).expect("an offset");
             assert!(
                 found.estimate.interval.contains(truth),
                 "{shift}: {found:?}"
@@ -177,8 +178,15 @@ fn measured_at_once(
     times: usize,
     server: impl Fn(usize) -> SocketAddr + Sync,
 ) -> Vec<Offset> {
-    let one =
-        |number| measure(server(number), Wanted::default(), PATIENT, &|_| ()).expect("an offset");
+    let one = |number| {
+        measure(
+            server(number),
+            MeasurementConfig::default(),
+            PATIENT,
+            &|_| (),
+        )
+        .expect("an offset")
+    };
     thread::scope(|scope| {
         let one = &one;
         let worker =
@@ -194,12 +202,12 @@ fn measured_at_once(
 #[test]
 fn whole_seconds_that_begin_late_by_up_to_a_tick_are_allowed_for() {
     let tick = Duration::from_nanos(TICK as u64);
-    let measured = |late: Duration, wanted: Wanted| {
+    let measured = |late: Duration, wanted: MeasurementConfig| {
         let found = measure(whole_seconds(late), wanted, PATIENT, &|_| ()).expect("an offset");
         assert!(found.estimate.interval.contains(0), "{late:?}: {found:?}");
         assert_eq!(found.resolution, SECOND + wanted.tick);
         // As told, the server is behind by as much as its seconds begin late.
-        let told = found.told().expect("every second is as late");
+        let told = found.reported().expect("every second is as late");
         assert!(
             told.contains(-(late.as_nanos() as Nanos)),
             "{late:?}: {found:?}"
@@ -209,7 +217,7 @@ fn whole_seconds_that_begin_late_by_up_to_a_tick_are_allowed_for() {
     };
     thread::scope(|scope| {
         for late in [Duration::ZERO, tick / 2, tick] {
-            scope.spawn(move || measured(late, Wanted::default()));
+            scope.spawn(move || measured(late, MeasurementConfig::default()));
         }
         scope.spawn(|| measured(Duration::ZERO, EXACT));
     });
@@ -221,7 +229,7 @@ fn the_python_original_is_measured_by_its_whole_seconds() {
         return;
     };
     // By time(2) its seconds begin late, on a virtual machine by more than the kernel's tick, but not by so much.
-    let wanted = Wanted {
+    let wanted = MeasurementConfig {
         tick: SECOND / 4,
         ..EXACT
     };

@@ -12,7 +12,7 @@ pub const ANSWER: &[u8] = b"2026-07-05 12:34:56";
 /// More than the longest question, so that the kernel copies all of it, as it must for a daemon.
 const SLOT: usize = 1088;
 
-const BATCH: usize = 32;
+const BATCH_SIZE: usize = 32;
 
 /// Which bare server to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +69,7 @@ fn batches(socket: &UdpSocket, dual_stack: bool, poll: bool) -> ! {
     } else {
         libc::MSG_WAITFORONE
     };
-    let mut mailbox = Mailbox::addressed(BATCH, SLOT, dual_stack);
+    let mut mailbox = Mailbox::addressed(BATCH_SIZE, SLOT, dual_stack);
     loop {
         if poll {
             sys::wait_readable(socket.as_fd());

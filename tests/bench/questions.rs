@@ -303,7 +303,7 @@ pub fn all_of_glibc() -> Vec<u8> {
     format.into_bytes()
 }
 
-/// What a search for the dearest question tries: each conversion of glibc, and those that glibc does not know.
+/// What a search for the dearest question attempts: each conversion of glibc, and those that glibc does not know.
 pub const GLIBC: &str = "%a %A %b %B %c %C %d %D %e %F %g %G %h %H %I %j %k %l %m %M %n %p %P %r %R %s %S %t %T %u %U \
      %V %w %W %x %X %y %Y %z %Z %_d %-d %3d %^a %^B %#Z %#p %Ey %Od %EY %Oe %9s %9z %_3d %-3j %03U %^#b %-OV %_Og %4Oy %-_H";
 pub const BEYOND: &str = "%N %3N %q %:z %::z %f %.f %3f %.3f %v %+";

@@ -19,8 +19,8 @@ use flood::{
     judge, resident, socket_to, touch, verdict,
 };
 use support::{Process, counters, on_cpu, wallclockd};
-use wallclock::answer::{MAX_ANSWER, Verdict};
 use wallclock::clock::{Clock, ZonePaths};
+use wallclock::protocol::{MAX_RESPONSE_LEN, Response};
 use wallclock::strftime::{Format, render};
 
 const PORTS: u64 = 50_000;
@@ -38,13 +38,13 @@ const GROWTH: (u64, u64) = (64, 2_200);
 const ZONE: &str = "EST5EDT,M3.2.0,M11.1.0";
 
 enum Right {
-    Silence,
+    Ignored,
     /// These bytes in every second.
-    Refusal(Vec<u8>),
+    Refused(Vec<u8>),
     /// The text of the second, and the one it was last needed in.
     Text(i64, Vec<u8>),
     /// `%s.%N`: the very moment.
-    Moment,
+    LocalTime,
     /// Judged by the rules each time, as the text changes within its second.
     Rules,
 }
@@ -67,7 +67,7 @@ impl Mix {
     fn new() -> Mix {
         let mut mix = Mix {
             random: Random(0x9e37_79b9_7f4a_7c15),
-            clock: Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::of_host()).expect("a zone"),
+            clock: Clock::in_zone(Some(OsStr::new(ZONE)), &ZonePaths::from_env()).expect("a zone"),
             known: Vec::new(),
             kinds: Vec::new(),
             by_hundred: Vec::new(),
@@ -141,16 +141,16 @@ impl Mix {
         let start = self.known.len();
         for question in questions {
             let right = if question == b"%s.%N" {
-                Right::Moment
+                Right::LocalTime
             } else if is_silent(&question) {
-                Right::Silence
+                Right::Ignored
             } else {
                 match verdict(&question, &self.clock) {
-                    (Verdict::Answered { .. }, text) if !is_sub_second(&question) => {
+                    (Response::Answered { .. }, text) if !is_sub_second(&question) => {
                         Right::Text(0, text)
                     }
-                    (Verdict::Refused { .. }, text) if !self.depends(&question) => {
-                        Right::Refusal(text)
+                    (Response::Refused { .. }, text) if !self.depends(&question) => {
+                        Right::Refused(text)
                     }
                     _ => Right::Rules,
                 }
@@ -183,17 +183,17 @@ impl Questions for Mix {
     }
 
     fn silent(&self, number: usize) -> bool {
-        matches!(self.known[number].right, Right::Silence)
+        matches!(self.known[number].right, Right::Ignored)
     }
 
     fn judge(&mut self, number: usize, answer: &[u8], between: Between) -> Result<(), String> {
         let Known { question, right } = &mut self.known[number];
         match right {
-            Right::Refusal(text) if *text == answer => Ok(()),
+            Right::Refused(text) if *text == answer => Ok(()),
             Right::Text(second, text) => {
                 for one in between.seconds() {
                     if *second != one {
-                        let mut room = [0; MAX_ANSWER];
+                        let mut room = [0; MAX_RESPONSE_LEN];
                         let format = if flood::is_blank(question) {
                             b"%Y-%m-%d %X"
                         } else {
@@ -213,7 +213,7 @@ impl Questions for Mix {
                 }
                 judge(question, answer, between, &self.clock)
             }
-            Right::Moment => {
+            Right::LocalTime => {
                 let moment = std::str::from_utf8(answer)
                     .ok()
                     .and_then(|text| text.split_once('.'))
@@ -225,7 +225,7 @@ impl Questions for Mix {
                 }
             }
             Right::Rules => judge(question, answer, between, &self.clock),
-            Right::Silence | Right::Refusal(_) => Err("not so".into()),
+            Right::Ignored | Right::Refused(_) => Err("not so".into()),
         }
     }
 }

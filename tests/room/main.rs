@@ -28,7 +28,7 @@ use load::{Load, Tally};
 use machine::{Machine, SOON, wait_for};
 use network::{OTHER, Room, V4, V6, ask, on};
 use package::package;
-use wallclock::batch::BATCH;
+use wallclock::sys::mmsg::BATCH_SIZE;
 
 /// The units' watchdog period.
 const WATCHDOG: Duration = Duration::from_secs(3);
@@ -435,7 +435,7 @@ fn a_killed_daemon_loses_one_batch_at_most_and_wallclock_none() {
     });
     let as_promised = |tally: &Tally| {
         let lost = tally.lost_between(&marks);
-        lost[..KILLS].iter().all(|lost| *lost <= BATCH) && lost[KILLS] == 0 && tally.wrong == 0
+        lost[..KILLS].iter().all(|lost| *lost <= BATCH_SIZE) && lost[KILLS] == 0 && tally.wrong == 0
     };
     let tally = load.stop(as_promised);
     eprintln!(
@@ -473,7 +473,7 @@ fn twenty_kills_in_a_row_leave_it_alive() {
     let said = machine.journal(&["--unit", SERVICE, "--identifier", "wallclockd"]);
     let killed_listening = said.matches("listening on").count() - 1;
     let as_promised =
-        |tally: &Tally| tally.lost.len() <= killed_listening * BATCH && tally.wrong == 0;
+        |tally: &Tally| tally.lost.len() <= killed_listening * BATCH_SIZE && tally.wrong == 0;
     let tally = load.stop(as_promised);
     eprintln!("20 kills, {killed_listening} of a daemon that listened: {tally}");
     assert!(
@@ -934,7 +934,7 @@ const UNKNOWN: &str = "whether the clock is synchronised is unknown";
 #[test]
 fn the_status_shows_what_the_kernel_reports_of_its_clock() {
     let Some(machine) = installed() else { return };
-    let kernel = wallclock::batch::discipline().expect("reading takes no privilege");
+    let kernel = wallclock::sys::timex::clock_status().expect("reading takes no privilege");
     let instance = "wallclockd@127.0.0.9:9528.service";
     machine.run(&["systemctl", "start", instance]);
     for unit in [SERVICE, instance] {

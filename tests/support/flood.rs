@@ -11,10 +11,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wallclock::answer::{DEFAULT_FORMAT, MAX_ANSWER, Verdict, answer_limit, reply};
-use wallclock::batch::BATCH;
 use wallclock::clock::Clock;
+use wallclock::protocol::{DEFAULT_FORMAT, MAX_RESPONSE_LEN, Response, max_response_len, respond};
 use wallclock::strftime::{Format, FormatError};
+use wallclock::sys::mmsg::BATCH_SIZE;
+use wallclock::time::LocalTime;
 
 /// xorshift64*: the same flood for the same seed, everywhere.
 pub struct Random(pub u64);
@@ -237,7 +238,7 @@ impl<Q: Questions> Flood<Q> {
             if let Some(second) = answer.strip_prefix(marker.as_bytes()) {
                 let right = std::str::from_utf8(second)
                     .ok()
-                    .and_then(|second| second.parse().ok())
+                    .and_then(|second| second.parse::<i64>().ok())
                     .is_some_and(|second| between.seconds().any(|one| one == second));
                 tally.answered += 1;
                 if !right {
@@ -294,6 +295,16 @@ pub fn is_silent(question: &[u8]) -> bool {
     percents(head) == 0 && (question.len() > 1024 || !is_blank(question))
 }
 
+/// The response to a request from a source that rule 1 admits.
+pub fn reply(request: &[u8], now: &LocalTime, buf: &mut [u8; MAX_RESPONSE_LEN]) -> Response {
+    respond(
+        request,
+        SocketAddr::from(([192, 0, 2, 7], 40_000)),
+        now,
+        buf,
+    )
+}
+
 /// Holds an answer against the rules, in the sender's own words, and against the library's own rendering of some moment between.
 pub fn judge(
     question: &[u8],
@@ -318,7 +329,7 @@ pub fn judge(
     } else {
         Format::parse(format).ok()
     };
-    let mut room = [0; 2 * MAX_ANSWER];
+    let mut room = [0; 2 * MAX_RESPONSE_LEN];
     let Some(parsed) = parsed else {
         let right = match Format::parse(format) {
             _ if question.len() > 1024 => "error: question longer than 1024 bytes".into(),
@@ -342,7 +353,7 @@ pub fn judge(
         };
     };
     const TOO_LONG: &[u8] = b"error: answer too long";
-    let limit = answer_limit(question.len());
+    let limit = max_response_len(question.len());
     for second in between.seconds() {
         // No text of this second is longer than that of this moment, whose fraction has nine digits and no zeros to leave off.
         let mut longest = || parsed.render(&clock.at(second, 123_456_789), &mut room);
@@ -505,8 +516,8 @@ fn piece(random: &mut Random, datagram: &mut Vec<u8>) {
 }
 
 /// Whether the library would answer, refuse or be silent, and whether the answer changes within its second.
-pub fn verdict(question: &[u8], clock: &Clock) -> (Verdict, Vec<u8>) {
-    let mut room = [0; MAX_ANSWER];
+pub fn verdict(question: &[u8], clock: &Clock) -> (Response, Vec<u8>) {
+    let mut room = [0; MAX_RESPONSE_LEN];
     let verdict = reply(question, &clock.at(now().as_secs() as i64, 0), &mut room);
     (verdict, room[..verdict.length()].to_vec())
 }
@@ -524,7 +535,7 @@ pub fn touch(server: SocketAddr, paused: impl Fn(bool)) {
     };
     let socket = UdpSocket::bind(local).expect("a free port");
     paused(true);
-    for _ in 0..BATCH {
+    for _ in 0..BATCH_SIZE {
         socket
             .send_to(&[b'a'; 65_500], server)
             .expect("loopback takes it");

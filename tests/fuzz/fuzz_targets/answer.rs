@@ -7,11 +7,12 @@
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
-use wallclock::answer::{
-    DEFAULT_FORMAT, MAX_ANSWER, Refusal, Silence, Verdict, answer, answer_limit,
+use wallclock::protocol::{
+    DEFAULT_FORMAT, ErrorReason, IgnoreReason, MAX_RESPONSE_LEN, Response, max_response_len,
+    respond,
 };
-use wallclock::clock::Moment;
 use wallclock::strftime::{Format, FormatError};
+use wallclock::time::LocalTime;
 
 const STEPS: usize = 8;
 const BETWEEN: &[u8] = b"\xfe\xfe";
@@ -21,7 +22,7 @@ fn percents(bytes: &[u8]) -> usize {
 }
 
 /// The answer by the manual's rules, written without a look at the code: `None` for silence.
-fn by_the_rules(question: &[u8], port: u16, moment: &Moment) -> Option<Vec<u8>> {
+fn by_the_rules(question: &[u8], port: u16, moment: &LocalTime) -> Option<Vec<u8>> {
     if port < 1024 {
         return None;
     }
@@ -64,10 +65,10 @@ fn by_the_rules(question: &[u8], port: u16, moment: &Moment) -> Option<Vec<u8>> 
         Err(other) => panic!("{other}: looked for before"),
     };
     // More room than any answer has: what is longer, is too long.
-    let mut room = [0; 2 * MAX_ANSWER];
+    let mut room = [0; 2 * MAX_RESPONSE_LEN];
     let limit = (3 * question.len() + 56).min(1232);
     match format.render(moment, &mut room) {
-        Ok(length) if length <= limit && moment.is_doubtful() => {
+        Ok(length) if length <= limit && !moment.is_trusted() => {
             error("clock not synchronised".into())
         }
         Ok(length) if length <= limit => Some(room[..length].to_vec()),
@@ -75,34 +76,34 @@ fn by_the_rules(question: &[u8], port: u16, moment: &Moment) -> Option<Vec<u8>> 
     }
 }
 
-fn check(question: &[u8], port: u16, moment: &Moment) -> Vec<u8> {
+fn check(question: &[u8], port: u16, moment: &LocalTime) -> Vec<u8> {
     let peer = SocketAddr::from(([192, 0, 2, 7], port));
-    let mut room = [0xa5; MAX_ANSWER];
-    let verdict = answer(question, peer, moment, &mut room);
+    let mut room = [0xa5; MAX_RESPONSE_LEN];
+    let verdict = respond(question, peer, moment, &mut room);
     let text = &room[..verdict.length()];
 
-    assert!(text.len() <= answer_limit(question.len()));
-    assert!(text.len() <= MAX_ANSWER && text.len() + 28 <= 3 * (question.len() + 28));
+    assert!(text.len() <= max_response_len(question.len()));
+    assert!(text.len() <= MAX_RESPONSE_LEN && text.len() + 28 <= 3 * (question.len() + 28));
     assert!(2 * percents(text) <= percents(question), "rule L");
     assert!(std::str::from_utf8(text).is_ok());
     match verdict {
-        Verdict::Answered { .. } => assert!(!moment.is_doubtful()),
-        Verdict::Refused { reason, .. } => {
+        Response::Answered { .. } => assert!(!!moment.is_trusted()),
+        Response::Refused { reason, .. } => {
             assert!(text.starts_with(b"error: ") && percents(text) == 0);
             assert!(!text.iter().any(u8::is_ascii_control));
             assert_eq!(text[7..], *reason.to_string().as_bytes());
             assert_eq!(
-                reason == Refusal::NotSynchronised,
+                reason == ErrorReason::NotSynchronised,
                 text.ends_with(b"clock not synchronised")
             );
         }
-        Verdict::Ignored(silence) => {
+        Response::Ignored(silence) => {
             assert!(text.is_empty());
-            assert_eq!(silence == Silence::LowPort, port < 1024);
+            assert_eq!(silence == IgnoreReason::LowPort, port < 1024);
         }
     }
     let expected = by_the_rules(question, port, moment);
-    let heard = (!matches!(verdict, Verdict::Ignored(_))).then_some(text);
+    let heard = (!matches!(verdict, Response::Ignored(_))).then_some(text);
     // An answer of no bytes is none: %Z may be empty.
     assert_eq!(heard, expected.as_deref(), "{}", question.escape_ascii());
     text.to_vec()
@@ -136,9 +137,9 @@ fuzz_target!(|data: &[u8]| {
             _ => port = 1000 + u16::from(step),
         }
         let (offset, abbreviation) = [(28_800, "CST"), (-18_000, "CST")][zone];
-        let mut moment = Moment::new(seconds, nanosecond, offset, abbreviation);
+        let mut moment = LocalTime::new(seconds, nanosecond, offset, abbreviation);
         if doubted {
-            moment = moment.doubted();
+            moment = moment.with_untrusted();
         }
         let stretched;
         let question = match step >> 5 {

@@ -4,17 +4,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wallclock::answer::{MAX_ANSWER, Verdict, reply};
-use wallclock::ask::{TryError, read_answer};
-use wallclock::chrony::sample;
-use wallclock::clock::Moment;
+use wallclock::client::chrony::sample;
+use wallclock::client::query::{QueryError, parse_response};
 use wallclock::offset::{
-    Clocks, Estimate, Exchange, Heard, Interval, Measurement, Nanos, Next, Offset, Reading, SECOND,
-    TICK, Wanted, agree,
+    Clocks, Estimate, Exchange, Heard, Interval, Measurement, MeasurementConfig, Nanos, Next,
+    Offset, Reading, SECOND, TICK, agree,
 };
-use wallclock::report::{Limits, Report, Server};
+use wallclock::protocol::{MAX_RESPONSE_LEN, Response, reply};
+use wallclock::report::Summary;
+use wallclock::report::plot::Plot;
+use wallclock::report::{Limits, Report, ServerResult};
 use wallclock::strftime::Format;
-use wallclock::watch::{Picture, Summary};
+use wallclock::time::LocalTime;
 
 /// What is left of the input; zeros behind its end.
 struct Bytes<'a>(&'a [u8]);
@@ -60,18 +61,18 @@ fn answer(mut bytes: Bytes<'_>) {
     } else {
         bytes.0.to_vec()
     };
-    match read_answer(&answer, &nonce, &format) {
+    match parse_response(&answer, &nonce, &format) {
         None => assert!(!answer.starts_with(&nonce) && !answer.starts_with(b"error: ")),
         Some(Ok(text)) => {
             assert_eq!(answer, [&nonce[..], text].concat());
             assert!(percents(text) <= format.percents());
         }
-        Some(Err(TryError::Foreign(shown))) => {
+        Some(Err(QueryError::Foreign(shown))) => {
             assert!(answer.starts_with(&nonce));
             assert!(percents(&answer) > format.percents());
             assert!(!shown.contains(char::is_control));
         }
-        Some(Err(TryError::Refused(shown))) => {
+        Some(Err(QueryError::Refused(shown))) => {
             assert!(answer.starts_with(b"error: ") && !answer.starts_with(&nonce));
             assert!(!shown.contains(char::is_control));
         }
@@ -80,30 +81,30 @@ fn answer(mut bytes: Bytes<'_>) {
     // Some other try's nonce is never heard.
     let other = *b"fedcba9876543210|";
     if led {
-        assert!(read_answer(&answer, &other, &format).is_none());
+        assert!(parse_response(&answer, &other, &format).is_none());
     }
 
     // What our own server says to the question is always understood.
     let question = [&nonce[..], format.bytes()].concat();
-    let moment = Moment::new(1_783_213_507, 123_456_789, -12_345, "CST");
-    let (mut room, mut alone) = ([0; MAX_ANSWER], [0; 2 * MAX_ANSWER]);
+    let moment = LocalTime::new(1_783_213_507, 123_456_789, -12_345, "CST");
+    let (mut room, mut alone) = ([0; MAX_RESPONSE_LEN], [0; 2 * MAX_RESPONSE_LEN]);
     let verdict = reply(&question, &moment, &mut room);
-    let heard = read_answer(&room[..verdict.length()], &nonce, &format);
+    let heard = parse_response(&room[..verdict.length()], &nonce, &format);
     match verdict {
-        Verdict::Answered { .. } => {
+        Response::Answered { .. } => {
             let length = format
                 .render(&moment, &mut alone)
                 .expect("what fits an answer");
             assert_eq!(heard.map(Result::unwrap), Some(&alone[..length]));
         }
-        Verdict::Refused { reason, .. } => {
-            let Some(Err(TryError::Refused(said))) = heard else {
+        Response::Refused { reason, .. } => {
+            let Some(Err(QueryError::Refused(said))) = heard else {
                 panic!("{reason} is not understood");
             };
             assert_eq!(said, reason.to_string());
         }
         // Without a conversion it is no question, and the client asks none.
-        Verdict::Ignored(_) => assert_eq!(format.conversions(), 0),
+        Response::Ignored(_) => assert_eq!(format.directives(), 0),
     }
     if let Some(reading) = std::str::from_utf8(bytes.0)
         .ok()
@@ -218,7 +219,7 @@ fn honest(mut bytes: Bytes<'_>) {
     world.server = world.server.max(0);
     world.base = world.base.max(0);
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
-    let mut measurement = Measurement::new(Wanted {
+    let mut measurement = Measurement::new(MeasurementConfig {
         samples,
         tick: TICK,
     });
@@ -249,7 +250,7 @@ fn honest(mut bytes: Bytes<'_>) {
 /// A server that says anything at all, before clocks of ours that may be anywhere.
 fn lying(mut bytes: Bytes<'_>) {
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
-    let mut measurement = Measurement::new(Wanted {
+    let mut measurement = Measurement::new(MeasurementConfig {
         samples,
         tick: bytes.number(3),
     });
@@ -382,11 +383,11 @@ fn show(outcomes: Vec<Result<Offset, String>>) {
         !line.contains('\n') && line.matches('|').count() <= 1,
         "{line}"
     );
-    let (mut picture, mut summary) = (Picture::default(), Summary::default());
+    let (mut picture, mut summary) = (Plot::default(), Summary::default());
     summary.add(report.agreed());
     for estimate in report.agreed().into_iter().cycle().take(2) {
         let (_, bar) = picture.draw(estimate.interval);
-        assert_eq!(bar.chars().count(), Picture::COLUMNS);
+        assert_eq!(bar.chars().count(), Plot::COLUMNS);
         let _ = sample(estimate);
         summary.add(Some(estimate));
     }

@@ -10,8 +10,9 @@ use std::mem;
 
 use chrono::{DateTime, FixedOffset};
 use libfuzzer_sys::fuzz_target;
-use wallclock::clock::{Clock, Moment, ZonePaths};
-use wallclock::strftime::{Format, FormatError, RenderError, TextTooLong, render};
+use wallclock::clock::{Clock, ZonePaths};
+use wallclock::strftime::{BufferTooSmall, Format, FormatError, RenderError, render};
+use wallclock::time::LocalTime;
 
 unsafe extern "C" {
     fn tzset();
@@ -64,7 +65,7 @@ fn enter(zone: usize) {
 }
 
 fn clock(zone: usize) -> Clock {
-    Clock::in_zone(Some(OsStr::new(ZONES[zone])), &ZonePaths::of_host()).expect("a sound zone")
+    Clock::in_zone(Some(OsStr::new(ZONES[zone])), &ZonePaths::from_env()).expect("a sound zone")
 }
 
 /// glibc's calendar of UTC.
@@ -227,7 +228,7 @@ fn run(data: &[u8]) {
         // SAFETY: tm_zone points to a string that glibc keeps for ever, whatever TZ becomes later.
         let abbreviation = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
         assert_eq!(
-            (i64::from(moment.offset()), moment.abbreviation()),
+            (i64::from(moment.utc_offset()), moment.abbreviation()),
             (tm.tm_gmtoff, abbreviation.to_str().expect("ASCII")),
             "instant {instant} in {}",
             ZONES[zone]
@@ -243,7 +244,7 @@ fn run(data: &[u8]) {
         tm.tm_gmtoff = offset.into();
         tm.tm_zone = abbreviation.as_ptr();
         (
-            Moment::new(
+            LocalTime::new(
                 instant,
                 nanosecond,
                 offset,
@@ -348,7 +349,7 @@ fn run(data: &[u8]) {
         length += taken;
     }
     assert_eq!(
-        (format.conversions(), format.percents(), format.sub_second()),
+        (format.directives(), format.percents(), format.sub_second()),
         (conversions, percents, sub_second),
         "{}",
         context()
@@ -364,13 +365,13 @@ fn run(data: &[u8]) {
             if length > 0 {
                 assert_eq!(
                     format.render(&moment, &mut exact[..length - 1]),
-                    Err(TextTooLong)
+                    Err(BufferTooSmall)
                 );
             }
             let given_back = room[..length].iter().filter(|&&byte| byte == b'%').count();
             assert_eq!(given_back, percents, "{}", context());
         }
-        Err(RenderError::TooLong(_)) => {
+        Err(RenderError::TooSmall(_)) => {
             assert!(!fits || length >= ROOM, "{} fits in {length}", context());
         }
         Err(RenderError::Format(_)) => panic!("{} was parsed", context()),
@@ -408,9 +409,9 @@ fn passed_through(conversion: &[u8], tm: &libc::tm) {
 }
 
 /// chrono's text of a bare conversion, where it is ours too: chrono rounds offsets to minutes, glibc and GNU date cut.
-fn by_chrono(source: &str, moment: &Moment) -> Option<String> {
+fn by_chrono(source: &str, moment: &LocalTime) -> Option<String> {
     let has_offset = source.ends_with('z') || source == "%+";
-    if has_offset && moment.offset() % 60 != 0 {
+    if has_offset && moment.utc_offset() % 60 != 0 {
         return None;
     }
     if !matches!(
@@ -431,9 +432,9 @@ fn by_chrono(source: &str, moment: &Moment) -> Option<String> {
         return None;
     }
     let instant = DateTime::from_timestamp(moment.unix_seconds(), moment.nanosecond())?;
-    let zone = FixedOffset::east_opt(moment.offset())?;
+    let zone = FixedOffset::east_opt(moment.utc_offset())?;
     // Beyond four digits chrono puts a sign ahead of the year; ours is glibc's everywhere.
-    if !(0..=9999).contains(&moment.local().year) {
+    if !(0..=9999).contains(&moment.fields().year) {
         return None;
     }
     Some(instant.with_timezone(&zone).format(source).to_string())
