@@ -109,8 +109,9 @@ impl Server {
                 log::info!("{}", worker.status_line(&listeners));
             }
             let timeout = worker.notify(&listeners);
-            let received: usize = listeners.iter().map(|l| worker.serve(l)).sum();
-            if received == 0 {
+            // Every socket gets its turn, whatever the others hold.
+            let all_empty = listeners.iter().fold(true, |e, l| worker.serve(l) && e);
+            if all_empty {
                 worker.sleep(&mut descriptors, timeout);
                 if !descriptors[0].revents().is_empty() {
                     signals.drain_wake_pipe();
@@ -126,21 +127,20 @@ impl Server {
 
 impl Worker {
     /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
-    /// responds. Returns how many datagrams there were.
-    fn serve(&mut self, listener: &Listener) -> usize {
-        let mut received = 0;
+    /// responds. Returns whether the loop may sleep until poll(2) reports this socket.
+    fn serve(&mut self, listener: &Listener) -> bool {
         for _ in 0..MAX_BATCHES_PER_WAKEUP {
             match self.serve_batch(listener) {
-                Ok(count) => received += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
                     log::debug!("{}: receive: {error}", listener.address());
                     self.back_off();
-                    break;
+                    return true;
                 }
             }
         }
-        received
+        false
     }
 
     /// Receives a batch, responds, sends. Returns how many datagrams there were.
