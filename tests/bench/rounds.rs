@@ -551,7 +551,9 @@ fn compare(
         }
         let turn = Until::Elapsed(plan.slice / TURNS);
         let mut sample = |server| measure::crowd(load, server, &mut row.workload, turn);
-        (sample(&ours)?, sample(&bases)?);
+        for server in [&ours, &bases] {
+            sample(server)?;
+        }
         for _ in 0..TURNS {
             row.floor.push(sample(&bases)?.cost);
             row.samples.push(sample(&ours)?);
