@@ -5,7 +5,8 @@
 //! 1. From a source port below 1024: silence. Echo, chargen, daytime, time and NTP live there. From no address (`::`, `0.0.0.0`): silence,
 //!    too, as the answer would come to this very machine.
 //! 2. Empty, or nothing but ASCII white space: the text of [`DEFAULT_FORMAT`].
-//! 3. No `%` in it: silence. It is no question.
+//! 3. No `%` in it: silence. It is no question. This and the second rule look at the first [`MAX_QUESTION`] bytes: what
+//!    is longer is never blank.
 //! 4. Longer than [`MAX_QUESTION`], not UTF-8, a NUL in it, or a conversion that is unknown or cut off: an *error
 //!    answer*, `error: ` and the reason ([`Refusal`]), which holds no `%`.
 //! 5. Otherwise the text, exactly as the format says. (Or, where the daemon was told to require a synchronised clock and has
@@ -25,7 +26,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
 use crate::clock::Moment;
-use crate::strftime::{FormatError, RenderError, Rendered, render};
+use crate::strftime::{FormatError, RenderError, render};
 
 /// The format of a blank question.
 pub const DEFAULT_FORMAT: &str = "%Y-%m-%d %X";
@@ -59,8 +60,6 @@ pub enum Verdict {
     Answered {
         /// Bytes of the answer.
         length: usize,
-        /// Whether the text changes within its second.
-        sub_second: bool,
     },
     /// An error answer.
     Refused {
@@ -77,7 +76,7 @@ impl Verdict {
     /// How many bytes of the room are the answer: 0 for silence, and for a text that is empty.
     pub fn length(&self) -> usize {
         match *self {
-            Verdict::Answered { length, .. } | Verdict::Refused { length, .. } => length,
+            Verdict::Answered { length } | Verdict::Refused { length, .. } => length,
             Verdict::Ignored(_) => 0,
         }
     }
@@ -179,31 +178,23 @@ pub fn silence_towards(peer: SocketAddr) -> Option<Silence> {
     }
 }
 
-/// Rules 2 to 6: the answer to whoever asked.
+/// Rules 2 to 6: the answer to whoever asked. Of a question longer than [`MAX_QUESTION`] any bytes beyond one more may be
+/// missing: they change nothing.
 pub fn reply(question: &[u8], moment: &Moment, room: &mut [u8; MAX_ANSWER]) -> Verdict {
-    reply_by(question, moment, room, render)
-}
-
-/// The same, with the format rendered by something that does what [`render`] does.
-pub(crate) fn reply_by(
-    question: &[u8],
-    moment: &Moment,
-    room: &mut [u8; MAX_ANSWER],
-    render: impl FnOnce(&[u8], &Moment, &mut [u8]) -> Result<Rendered, RenderError>,
-) -> Verdict {
     let limit = answer_limit(question.len());
-    let format = if is_blank(question) {
+    let too_long = question.len() > MAX_QUESTION;
+    let format = if is_blank(question) && !too_long {
         DEFAULT_FORMAT.as_bytes()
-    } else if !question.contains(&b'%') {
+    } else if !question.iter().take(MAX_QUESTION).any(|&byte| byte == b'%') {
         return Verdict::Ignored(Silence::NoConversion);
-    } else if question.len() > MAX_QUESTION {
+    } else if too_long {
         return refuse(Refusal::QuestionTooLong, room);
     } else {
         question
     };
     match render(format, moment, &mut room[..limit]) {
         Ok(_) if moment.is_doubtful() => refuse(Refusal::NotSynchronised, room),
-        Ok(Rendered { length, sub_second }) => Verdict::Answered { length, sub_second },
+        Ok(length) => Verdict::Answered { length },
         Err(RenderError::Format(error)) => refuse(Refusal::Format(error), room),
         Err(RenderError::TooLong(_)) => refuse(Refusal::AnswerTooLong, room),
     }

@@ -1,27 +1,27 @@
 //! Many datagrams in and out by one system call each, the one room with `unsafe`.
 //!
 //! What no safe crate offers is here and nothing else: recvmmsg(2) and sendmmsg(2) with a reply address of its own for
-//! each datagram, poll(2), adjtimex(2), the socket options that socket2 does not name, a signal handler that ends a receive, and the
-//! descriptors that a service manager hands over.
+//! each datagram, adjtimex(2), the socket options that neither socket2 nor rustix names, and the descriptors that a
+//! service manager hands over.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::answer::MAX_ANSWER;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::answer::{MAX_ANSWER, MAX_QUESTION};
 
 /// Datagrams a system call, at most. More save nothing: at 32 the calls' own price is below 2 % of what a datagram costs.
 pub const BATCH: usize = 32;
 
-/// Room for any UDP payload (65,527 bytes over IPv6), so that what is longer than a question is seen whole and judged by
-/// the same rules. Only pages that were ever written to are resident. The odd cache line keeps the first bytes
-/// of 32 questions from falling into the same cache set.
-const QUESTION_ROOM: usize = 65_536 + 64;
+/// One byte more than the longest question: what fills it is too long, and rules 2 and 3 look at no byte beyond.
+const QUESTION_ROOM: usize = MAX_QUESTION + 1;
 
 /// Control messages of one datagram: packet info of either family, and all that an inherited socket may have switched on besides.
 const CONTROL_ROOM: usize = 256;
@@ -56,15 +56,6 @@ pub struct Batch {
     patient: bool,
     /// For how long it may be, all in all.
     patience_left: Duration,
-}
-
-/// What [`Batch::receive`] does where nothing is queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// It comes back at once, with `EAGAIN`.
-    Never,
-    /// It sleeps until there is a datagram, or a signal of [`end_wait_at`].
-    ForOne,
 }
 
 /// What became of a batch's answers.
@@ -111,17 +102,13 @@ impl Batch {
         }
     }
 
-    /// Takes what is queued, up to [`BATCH`] datagrams; says how many. Where nothing is, `wait` says what then.
+    /// Takes what is queued, up to [`BATCH`] datagrams, without waiting; says how many. Of a longer datagram than
+    /// [`MAX_QUESTION`] one byte more is taken and the rest is lost.
     ///
     /// # Errors
     ///
-    /// Those of recvmmsg(2), `EAGAIN` where nothing is queued and nothing is waited for among them. An interrupted call is
-    /// made again.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, wait: Wait) -> io::Result<usize> {
-        let flags = match wait {
-            Wait::Never => libc::MSG_DONTWAIT,
-            Wait::ForOne => libc::MSG_WAITFORONE,
-        };
+    /// Those of recvmmsg(2), `EAGAIN` where nothing is queued among them. An interrupted call is made again.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         for index in 0..self.received {
             self.incoming_vectors[index] = libc::iovec {
                 iov_base: self.questions[index * QUESTION_ROOM..].as_mut_ptr().cast(),
@@ -146,7 +133,7 @@ impl Batch {
                     socket.as_raw_fd(),
                     self.incoming.as_mut_ptr(),
                     BATCH as libc::c_uint,
-                    flags as _,
+                    libc::MSG_DONTWAIT as _,
                     ptr::null_mut(),
                 )
             }
@@ -259,15 +246,13 @@ impl Batch {
 
 /// Waits until there is room in the socket's send buffer; whether there is.
 fn has_room(socket: BorrowedFd<'_>, deadline: Instant) -> bool {
-    let mut ready = [Ready::to_write(socket)];
+    let mut descriptors = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
     loop {
-        match wait(
-            &mut ready,
-            Some(deadline.saturating_duration_since(Instant::now())),
-        ) {
-            Ok(()) => return ready[0].is_ready(),
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
+            Ok(ready) => return ready > 0,
             // A signal, which is heard after the batch.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
     }
@@ -384,85 +369,6 @@ unsafe fn put_control<T>(received: &libc::msghdr, header: libc::cmsghdr, info: T
     }
 }
 
-/// One descriptor to wait for (poll(2)).
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct Ready(libc::pollfd);
-
-impl Ready {
-    /// Until there is something to read, or an error to be fetched.
-    pub fn to_read(descriptor: BorrowedFd<'_>) -> Ready {
-        Ready::until(descriptor.as_raw_fd(), libc::POLLIN)
-    }
-
-    /// Until there is room to write.
-    pub fn to_write(descriptor: BorrowedFd<'_>) -> Ready {
-        Ready::until(descriptor.as_raw_fd(), libc::POLLOUT)
-    }
-
-    fn until(fd: RawFd, events: libc::c_short) -> Ready {
-        Ready(libc::pollfd {
-            fd,
-            events,
-            revents: 0,
-        })
-    }
-
-    /// Whether the last [`wait`] saw anything of it, errors included.
-    pub fn is_ready(&self) -> bool {
-        self.0.revents != 0
-    }
-}
-
-/// Sleeps until one of the descriptors is ready, or the time is over; `None` sleeps for ever.
-///
-/// # Errors
-///
-/// Those of poll(2), `EINTR` among them: a signal is a reason to look around.
-pub fn wait(descriptors: &mut [Ready], patience: Option<Duration>) -> io::Result<()> {
-    let milliseconds = match patience {
-        None => -1,
-        // Rounded up: waking early only to sleep again is a wake-up wasted.
-        Some(patience) => {
-            libc::c_int::try_from(patience.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
-        }
-    };
-    // SAFETY: Ready is a transparent pollfd, and the slice says how many there are.
-    let ready = unsafe {
-        libc::poll(
-            descriptors.as_mut_ptr().cast(),
-            descriptors.len() as libc::nfds_t,
-            milliseconds,
-        )
-    };
-    if ready < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-/// Makes a signal end a [`Wait::ForOne`] on this socket, the one under way or else the next, with `EAGAIN`: its handler sets O_NONBLOCK.
-///
-/// A receive that has not begun sees the flag; one that sleeps is interrupted, and sees it when it is made again, by the
-/// kernel (signal-hook's handlers are SA_RESTART) or by us. So no signal falls between a look at what it brought and the sleep, and
-/// there is no further descriptor to be waited for.
-///
-/// # Errors
-///
-/// Those of dup(2) and sigaction(2).
-pub fn end_wait_at(signal: libc::c_int, socket: BorrowedFd<'_>) -> io::Result<()> {
-    // Its own descriptor, so that the handler's never closes; the flag belongs to the socket behind both.
-    let socket = socket.try_clone_to_owned()?;
-    let handler = move || {
-        // SAFETY: fcntl with F_SETFL touches no memory of ours.
-        unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
-    };
-    // SAFETY: fcntl is async-signal-safe (signal-safety(7)), and errno is saved and restored around handlers by signal-hook.
-    unsafe { signal_hook::low_level::register(signal, handler)? };
-    Ok(())
-}
-
 /// Has the kernel tell of each datagram which address it was sent to (ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_RECVPKTINFO`).
 ///
 /// # Errors
@@ -488,26 +394,6 @@ pub fn queue_no_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
     // A [::] socket has IPv4's as well.
     set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 0)
-}
-
-/// Asks for a receive buffer beyond net.core.rmem_max (socket(7) `SO_RCVBUFFORCE`), in bytes before the kernel doubles them.
-///
-/// # Errors
-///
-/// Those of setsockopt(2), `EPERM` without CAP_NET_ADMIN.
-pub fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-}
-
-/// The same for the send buffer, net.core.wmem_max and `SO_SNDBUFFORCE`.
-///
-/// # Errors
-///
-/// As there.
-pub fn force_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
 }
 
 fn set_option(

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike};
 
 use crate::sync;
 use zone::Zone;
@@ -76,7 +76,51 @@ impl fmt::Debug for Abbreviation {
 pub struct Moment {
     second: Second,
     nanosecond: u32,
-    local: NaiveDateTime,
+    local: BrokenDown,
+}
+
+/// Date and time of day as a zone's clocks show them (like `struct tm` of time.h). Worked out once a second, because a
+/// question may hold 512 conversions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenDown {
+    /// The year, negative before year 0.
+    pub year: i32,
+    /// Months since January, 0 to 11.
+    pub month0: u8,
+    /// Day of the month, 1 to 31.
+    pub day: u8,
+    /// Days since January 1, 0 to 365.
+    pub ordinal0: u16,
+    /// Days since Sunday, 0 to 6.
+    pub weekday: u8,
+    /// The year that the week belongs to (ISO 8601).
+    pub iso_year: i32,
+    /// The week of that year, 1 to 53.
+    pub iso_week: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 59.
+    pub second: u8,
+}
+
+impl BrokenDown {
+    fn new(local: NaiveDateTime) -> BrokenDown {
+        // Each of these numbers fits: the ranges are those above.
+        BrokenDown {
+            year: local.year(),
+            month0: local.month0() as u8,
+            day: local.day() as u8,
+            ordinal0: local.ordinal0() as u16,
+            weekday: local.weekday().num_days_from_sunday() as u8,
+            iso_year: local.iso_week().year(),
+            iso_week: local.iso_week().week() as u8,
+            hour: local.hour() as u8,
+            minute: local.minute() as u8,
+            second: local.second() as u8,
+        }
+    }
 }
 
 impl Moment {
@@ -97,7 +141,7 @@ impl Moment {
                 doubtful: false,
             },
             nanosecond,
-            local: shown.unwrap_or_default().naive_utc(),
+            local: BrokenDown::new(shown.unwrap_or_default().naive_utc()),
         }
     }
 
@@ -144,7 +188,7 @@ impl Moment {
     }
 
     /// Date and time of day as the zone shows them, whole seconds.
-    pub fn local(&self) -> &NaiveDateTime {
+    pub fn local(&self) -> &BrokenDown {
         &self.local
     }
 }
@@ -234,7 +278,7 @@ impl Clock {
 }
 
 /// Seconds since the Epoch, and nanoseconds within the second.
-fn unix_now() -> (i64, u32) {
+pub(crate) fn unix_now() -> (i64, u32) {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
         Err(before) => {
@@ -245,4 +289,11 @@ fn unix_now() -> (i64, u32) {
             }
         }
     }
+}
+
+/// A time in UTC as RFC 3339 writes it, without fractions; one beyond chrono's calendar is shown as 1970.
+pub(crate) fn rfc3339(unix_seconds: i64) -> impl fmt::Display {
+    DateTime::from_timestamp(unix_seconds, 0)
+        .unwrap_or_default()
+        .format("%Y-%m-%dT%H:%M:%SZ")
 }

@@ -4,9 +4,9 @@
 //! contract between the two. A datagram's way through the daemon is one straight corridor:
 //!
 //! ```text
-//! batch -> memo -> answer -> strftime <- clock
-//!   ^                  |
-//!   +------------------+
+//! batch -> answer -> strftime <- clock
+//!   ^        |
+//!   +--------+
 //! ```
 //!
 //! | room | what it does |
@@ -15,7 +15,6 @@
 //! | [`clock`] | the moment: instant, offset and abbreviation from one look; zone changes |
 //! | [`sync`] | whether anybody keeps the clock |
 //! | [`answer`](mod@answer) | the contract, rules 1 to 6 and L; pure |
-//! | [`memo`] | the texts of the current second, kept |
 //! | [`listen`] | sockets: bound or inherited, buffers, the already-taken warning |
 //! | [`batch`] | many datagrams in and out by one system call; the one room with `unsafe` |
 //! | [`serve`] | the loop: wait, take, answer, send; signals and counters |
@@ -53,7 +52,6 @@ pub mod logging;
 pub mod look;
 pub mod manager;
 pub mod measure;
-pub mod memo;
 pub mod offset;
 pub mod report;
 pub mod serve;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::batch::{self, Queue};
@@ -205,7 +206,7 @@ impl Listener {
         if socket
             .send_buffer_size()
             .is_ok_and(|size| size < 2 * SEND_BUFFER)
-            && batch::force_send_buffer(self.socket.as_fd(), SEND_BUFFER).is_err()
+            && sockopt::set_socket_send_buffer_size_force(&self.socket, SEND_BUFFER).is_err()
             && !inherited
             && let Err(error) = socket.set_send_buffer_size(SEND_BUFFER)
         {
@@ -220,7 +221,7 @@ impl Listener {
         let doubled = wanted.saturating_mul(2);
         let before = socket.recv_buffer_size().unwrap_or(0);
         if (before < doubled || asked.is_some())
-            && batch::force_receive_buffer(self.socket.as_fd(), wanted).is_err()
+            && sockopt::set_socket_recv_buffer_size_force(&self.socket, wanted).is_err()
             // Without the privilege SO_RCVBUF ends at net.core.rmem_max, which may be less than an inherited socket was granted.
             && !inherited
             && let Err(error) = socket.set_recv_buffer_size(wanted)
@@ -257,15 +258,6 @@ impl Listener {
     /// Where it is bound, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Lets a receive wait for a question (again): O_NONBLOCK is taken off.
-    ///
-    /// # Errors
-    ///
-    /// Those of ioctl(2).
-    pub fn set_blocking(&self) -> io::Result<()> {
-        self.socket.set_nonblocking(false)
     }
 
     /// Its receive queue as the kernel sees it.

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
+use crate::clock::{rfc3339, unix_now};
+
 /// Starts logging to stderr, from this level on; RUST_LOG, where it is set, decides instead (env_logger's syntax).
 ///
 /// Where stderr is the journal's stream (systemd.exec(5) `JOURNAL_STREAM`), each line starts with its priority
@@ -22,6 +24,18 @@ pub fn start(level: LevelFilter) {
     if is_journal(io::stderr().as_fd()) {
         builder.format(|line, record| {
             writeln!(line, "<{}>{}", priority(record.level()), record.args())
+        });
+    } else {
+        builder.format(|line, record| {
+            let (seconds, _) = unix_now();
+            writeln!(
+                line,
+                "[{} {:5} {}] {}",
+                rfc3339(seconds),
+                record.level(),
+                record.target(),
+                record.args()
+            )
         });
     }
     builder.init();

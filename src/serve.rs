@@ -1,12 +1,10 @@
-//! The loop: wait, take, answer, send.
+//! The loop: take, answer, send, and wait where there was nothing to take.
 //!
-//! One thread, one straight corridor: a datagram is taken in by [`Batch`], judged by [`Memo`] (which is
-//! [`answer`](mod@crate::answer) with a memory), and its answer leaves through the same batch.
+//! One thread, one straight corridor: a datagram is taken in by [`Batch`], judged by [`answer`](mod@crate::answer), and its answer leaves
+//! through the same batch.
 //!
-//! With one socket and nobody to report to, the daemon sleeps in the receive itself, which a signal ends ([`end_wait_at`]); that is the
-//! least a question can cost. With several sockets, or a service manager that wants to hear from us in time, it sleeps in
-//! poll(2), where signals come through a pipe. Either way there is no timer nobody asked for, and no signal is missed between a look and
-//! the sleep.
+//! There is one way to sleep: poll(2), on a pipe that signals write to and on the sockets, and only after a receive on each socket
+//! found nothing. There is no timer but the service manager's.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,19 +14,20 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, low_level::pipe};
 
-use crate::answer::Verdict;
-use crate::batch::{BATCH, Batch, Ready, Wait, end_wait_at, wait};
+use crate::answer::{MAX_QUESTION, Verdict, answer};
+use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::listen::Listener;
 use crate::manager::Manager;
-use crate::memo::Memo;
 
-/// Full batches taken from one socket before the others, and the signals, get their turn.
+/// Batches taken from one socket before the others, the signals and the service manager get their turn.
 const TURN: usize = 16;
 
 /// After the kernel failed us in a way we do not know, so that a lasting fault can't make the loop spin.
@@ -37,14 +36,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long full send buffers are waited for at the end, all in all.
 const LAST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// So many looks in a row may bring nothing before the kernel is taken to have failed us.
+/// How long what is queued is answered after the order to stop: less than the units' WatchdogSec= and TimeoutStopSec=. What a
+/// flood has queued beyond that stays in an inherited socket, for the next daemon.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// So many times in a row poll(2) may promise a datagram that is not there before the kernel is taken to have failed us.
 const IN_VAIN: u32 = 64;
-
-/// The least kernel memory a queued datagram takes, in bytes: what a queue weighs, divided by it, is the most datagrams it can hold.
-const LEAST_DATAGRAM: u32 = 704;
-
-/// A question in the debug log is cut after this many bytes.
-const LOGGED: usize = 1024;
 
 /// What happened since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,11 +82,8 @@ impl fmt::Display for Counters {
 #[derive(Debug)]
 pub struct Signals {
     wake: UnixStream,
-    far_end: UnixStream,
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
-    /// By a handle alone no receive is ended.
-    real: bool,
 }
 
 /// Does by call what the signals do.
@@ -115,10 +109,15 @@ impl Signals {
     ///
     /// Those of socketpair(2) and sigaction(2).
     pub fn of_process() -> io::Result<Signals> {
-        let (mut signals, _) = Signals::by_handle()?;
-        signals.real = true;
-        for (signal, flag) in signals.meanings() {
+        let (signals, handle) = Signals::by_handle()?;
+        for (signal, flag) in [
+            (SIGTERM, &signals.stop),
+            (SIGINT, &signals.stop),
+            (SIGUSR1, &signals.report),
+        ] {
+            // The flag is registered first, so it is up when the pipe wakes the loop.
             flag::register(signal, Arc::clone(flag))?;
+            pipe::register(signal, handle.far_end.try_clone()?)?;
         }
         Ok(signals)
     }
@@ -134,74 +133,41 @@ impl Signals {
         far_end.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         let handle = Handle {
-            far_end: far_end.try_clone()?,
+            far_end,
             stop: Arc::clone(&stop),
         };
         Ok((
             Signals {
                 wake,
-                far_end,
                 stop,
                 report: Arc::default(),
-                real: false,
             },
             handle,
         ))
     }
 
-    /// Each signal and the flag it raises.
-    fn meanings(&self) -> [(libc::c_int, &Arc<AtomicBool>); 3] {
-        [
-            (SIGTERM, &self.stop),
-            (SIGINT, &self.stop),
-            (SIGUSR1, &self.report),
-        ]
-    }
-
-    /// The signals end a wait in poll(2). The flags were registered before, so they are up by then.
-    fn end_poll(&self) -> io::Result<()> {
-        if self.real {
-            for (signal, _) in self.meanings() {
-                pipe::register(signal, self.far_end.try_clone()?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The signals end a wait in the receive.
-    fn end_receive(&self, listener: &Listener) -> io::Result<()> {
-        for (signal, _) in self.meanings() {
-            end_wait_at(signal, listener.as_fd())?;
-        }
-        listener.set_blocking()
-    }
-
-    fn take_wake_ups(&mut self) {
+    fn take_wake_ups(&self) {
         // One byte a signal; whatever stays is taken at the next turn.
-        let _ = self.wake.read(&mut [0; 64]);
+        let _ = (&self.wake).read(&mut [0; 64]);
     }
-}
-
-/// Where the loop sleeps.
-enum Sleep {
-    /// In the receive of the one socket.
-    InReceive,
-    /// In poll(2): on the signals' pipe, then on the sockets in their order.
-    InPoll(Vec<Ready>),
 }
 
 /// The daemon, ready to run.
 pub struct Server {
     listeners: Vec<Listener>,
-    clock: Clock,
     signals: Signals,
+    loop_state: Loop,
+}
+
+/// What the loop works with and on, beside the sockets and signals that it sleeps on.
+struct Loop {
+    clock: Clock,
     manager: Manager,
-    memo: Memo,
     batch: Batch,
     counters: Counters,
     /// Whether anything was counted since the status was told.
     busy: bool,
-    /// Looks in a row that brought nothing.
+    /// Waits in a row that promised a datagram where there was none.
     in_vain: u32,
 }
 
@@ -215,117 +181,96 @@ impl Server {
     ) -> Server {
         Server {
             listeners,
-            clock,
             signals,
-            manager,
-            memo: Memo::new(),
-            batch: Batch::new(),
-            counters: Counters::default(),
-            busy: true,
-            in_vain: 0,
+            loop_state: Loop {
+                clock,
+                manager,
+                batch: Batch::new(),
+                counters: Counters::default(),
+                busy: true,
+                in_vain: 0,
+            },
         }
     }
 
     /// Answers until it is told to stop, then what is queued by then; returns what it counted.
-    ///
-    /// # Errors
-    ///
-    /// Only at the start, where the signals can't be set up.
-    pub fn run(mut self) -> io::Result<Counters> {
-        let mut sleep = self.sleep()?;
-        for listener in &self.listeners {
+    pub fn run(self) -> Counters {
+        let Server {
+            listeners,
+            signals,
+            loop_state: mut state,
+        } = self;
+        for listener in &listeners {
             log::info!("listening on {}", listener.address());
         }
         // A clock that nobody keeps is told of at the start, not at the first question.
-        self.clock.now();
-        self.manager.ready();
-        while !self.signals.stop.load(Ordering::Acquire) {
-            if self.signals.report.swap(false, Ordering::AcqRel) {
-                // The look that it ended was no failure.
-                self.in_vain = 0;
-                log::info!(
-                    "{}",
-                    figures(&self.counters, &self.listeners, &mut self.clock)
-                );
+        state.clock.now();
+        state.manager.ready();
+        let wake = PollFd::new(&signals.wake, PollFlags::IN);
+        let mut descriptors: Vec<_> = [wake]
+            .into_iter()
+            .chain(
+                listeners
+                    .iter()
+                    .map(|l| PollFd::from_borrowed_fd(l.as_fd(), PollFlags::IN)),
+            )
+            .collect();
+        while !signals.stop.load(Ordering::Acquire) {
+            if signals.report.swap(false, Ordering::AcqRel) {
+                log::info!("{}", state.figures(&listeners));
             }
-            match &mut sleep {
-                Sleep::InReceive => self.receive_turn(),
-                Sleep::InPoll(descriptors) => self.poll_turn(descriptors),
+            let patience = state.manage(&listeners);
+            let mut taken = 0;
+            for listener in &listeners {
+                taken += state.socket_turn(listener);
             }
-        }
-        self.manager.stopping();
-        self.drain();
-        log::info!(
-            "stopped: {}",
-            figures(&self.counters, &self.listeners, &mut self.clock)
-        );
-        Ok(with_drops(&self.counters, &self.listeners))
-    }
-
-    /// Where to sleep, with the signals set up for it.
-    fn sleep(&self) -> io::Result<Sleep> {
-        if let [listener] = &self.listeners[..]
-            && self.signals.real
-            && !self.manager.is_there()
-        {
-            self.signals.end_receive(listener)?;
-            return Ok(Sleep::InReceive);
-        }
-        self.signals.end_poll()?;
-        let mut descriptors = vec![Ready::to_read(self.signals.wake.as_fd())];
-        descriptors.extend(
-            self.listeners
-                .iter()
-                .map(|listener| Ready::to_read(listener.as_fd())),
-        );
-        Ok(Sleep::InPoll(descriptors))
-    }
-
-    /// Sleeps in the receive of the one socket, and answers what it brings.
-    fn receive_turn(&mut self) {
-        if let Err(error) = self.one_batch(0, Wait::ForOne) {
-            self.trouble(0, &error);
-            // If it was a signal, the flag that ended the wait is to end no other.
-            if let Err(error) = self.listeners[0].set_blocking() {
-                self.trouble(0, &error);
+            if taken == 0 {
+                state.sleep(&mut descriptors, patience);
+                if !descriptors[0].revents().is_empty() {
+                    signals.take_wake_ups();
+                }
             }
         }
+        state.manager.stopping();
+        state.drain(&listeners);
+        log::info!("stopped: {}", state.figures(&listeners));
+        with_drops(&state.counters, &listeners)
+    }
+}
+
+impl Loop {
+    /// Tells the service manager what is due; says how long the loop may sleep.
+    fn manage(&mut self, listeners: &[Listener]) -> Option<Duration> {
+        let Loop {
+            clock,
+            manager,
+            counters,
+            busy,
+            ..
+        } = self;
+        manager.turn(busy, || figures(counters, listeners, clock))
     }
 
-    /// Sleeps in poll(2), and gives each socket with questions its turn.
-    fn poll_turn(&mut self, descriptors: &mut [Ready]) {
-        let patience = {
-            let Server {
-                listeners,
-                clock,
-                counters,
-                manager,
-                busy,
-                ..
-            } = self;
-            manager.turn(busy, || figures(counters, listeners, clock))
-        };
-        let blind = match wait(descriptors, patience) {
-            Ok(()) => false,
-            // The signal is in the pipe, and the next wait sees it there.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-            // Without poll(2) we look everywhere now and then: what does not wait may well work.
+    /// Sleeps until a socket has a datagram, a signal came, or the service manager is to be told something.
+    fn sleep(&mut self, descriptors: &mut [PollFd<'_>], patience: Option<Duration>) {
+        // A time that no timespec holds is for ever.
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        match poll(descriptors, patience.as_ref()) {
+            Ok(0) => self.idle_turn(),
+            // Now and then nothing comes of it: a datagram with a bad checksum.
+            Ok(_) if descriptors[0].revents().is_empty() => {
+                self.in_vain += 1;
+                if self.in_vain > IN_VAIN {
+                    log::debug!("poll: a datagram that is not there");
+                    self.failed();
+                }
+            }
+            // A signal: it is in the pipe, and the next wait sees it there.
+            Ok(_) | Err(Errno::INTR) => {}
+            // Without poll(2) the receives go on, now and then.
             Err(error) => {
                 log::debug!("poll: {error}");
                 self.failed();
-                true
-            }
-        };
-        if !blind && !descriptors.iter().any(Ready::is_ready) {
-            return self.idle_turn();
-        }
-        let (signals, sockets) = descriptors.split_at(1);
-        if blind || signals[0].is_ready() {
-            self.signals.take_wake_ups();
-        }
-        for (index, ready) in sockets.iter().enumerate() {
-            if blind || ready.is_ready() {
-                self.socket_turn(index);
             }
         }
     }
@@ -337,69 +282,60 @@ impl Server {
         self.busy |= discriminant(&self.clock.synchronisation()) != before;
     }
 
-    /// One socket's turn: full batches, but not without end.
-    fn socket_turn(&mut self, index: usize) {
+    /// One socket's turn: batches until it is empty, but not without end; says how many datagrams it brought.
+    fn socket_turn(&mut self, listener: &Listener) -> usize {
+        let mut taken = 0;
         for _ in 0..TURN {
-            match self.one_batch(index, Wait::Never) {
-                Ok(BATCH) => {}
-                Ok(_) => return,
-                Err(error) => return self.trouble(index, &error),
+            match self.one_batch(listener) {
+                Ok(more) => taken += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::debug!("{}: receive: {error}", listener.address());
+                    self.failed();
+                    break;
+                }
             }
         }
+        taken
     }
 
-    /// A receive that brought nothing. A lasting fault must not make the loop spin.
-    fn trouble(&mut self, index: usize, error: &io::Error) {
-        self.in_vain += 1;
-        // Now and then that is in order: a signal, or a datagram with a bad checksum that poll(2) had promised.
-        if error.kind() != io::ErrorKind::WouldBlock || self.in_vain > IN_VAIN {
-            log::debug!("{}: receive: {error}", self.listeners[index].address());
-            self.failed();
-        }
-    }
-
-    /// The kernel failed us: counted, and slept over.
+    /// The kernel failed us: counted, and slept over. A lasting fault must not make the loop spin.
     fn failed(&mut self) {
         self.counters.failed += 1;
         self.busy = true;
         thread::sleep(PAUSE);
     }
 
-    /// Answers what was queued when the order to stop came. What comes after it is left, so that a flood can't keep us.
-    fn drain(&mut self) {
+    /// Answers what is queued, each socket a batch in turn, until all are empty or [`DRAIN`] is over.
+    fn drain(&mut self, listeners: &[Listener]) {
         self.batch.hurry(LAST_PATIENCE);
-        for index in 0..self.listeners.len() {
-            let queue = self.listeners[index].queue().unwrap_or_default();
-            let mut left = (queue.bytes / LEAST_DATAGRAM) as usize + BATCH;
-            while left > 0 {
-                match self.one_batch(index, Wait::Never) {
-                    Ok(taken) if taken > 0 => left = left.saturating_sub(taken),
-                    _ => break,
-                }
-            }
+        let begun = Instant::now();
+        let mut taken = 1;
+        while taken > 0 && begun.elapsed() < DRAIN {
+            taken = listeners
+                .iter()
+                .filter_map(|listener| self.one_batch(listener).ok())
+                .sum();
         }
     }
 
     /// Takes a batch, answers it, sends it; says how many were taken.
-    fn one_batch(&mut self, index: usize, wait: Wait) -> io::Result<usize> {
-        let Server {
-            listeners,
+    fn one_batch(&mut self, listener: &Listener) -> io::Result<usize> {
+        let Loop {
             clock,
-            memo,
             batch,
             counters,
             ..
         } = self;
-        let socket = listeners[index].as_fd();
-        let taken = batch.receive(socket, wait)?;
+        let taken = batch.receive(listener.as_fd())?;
         // After every question of the batch came, before any answer goes: one look is true for all of them.
         let moment = clock.now();
         let (mut answered, mut refused, mut ignored) = (0, 0, 0);
         batch.answer_each(|question, peer, room| {
-            let verdict = memo.answer(question, peer, &moment, room);
+            let verdict = answer(question, peer, &moment, room);
             log::debug!("{peer} asked {}: {verdict}", Escaped(question));
             match verdict {
-                Verdict::Answered { length, .. } => {
+                Verdict::Answered { length } => {
                     answered += 1;
                     Some(length)
                 }
@@ -413,7 +349,9 @@ impl Server {
                 }
             }
         });
-        let sent = batch.send(socket, |peer, error| log::debug!("{peer}: send: {error}"));
+        let sent = batch.send(listener.as_fd(), |peer, error| {
+            log::debug!("{peer}: send: {error}");
+        });
         counters.answered += answered;
         counters.refused += refused;
         counters.ignored += ignored;
@@ -421,6 +359,10 @@ impl Server {
         self.busy = true;
         self.in_vain = 0;
         Ok(taken)
+    }
+
+    fn figures(&mut self, listeners: &[Listener]) -> String {
+        figures(&self.counters, listeners, &mut self.clock)
     }
 }
 
@@ -452,11 +394,11 @@ struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(LOGGED)];
+        let shown = &self.0[..self.0.len().min(MAX_QUESTION)];
         write!(f, "\"{}\"", shown.escape_ascii())?;
-        match self.0.len() - shown.len() {
-            0 => Ok(()),
-            more => write!(f, " and {more} bytes more"),
+        if shown.len() < self.0.len() {
+            f.write_str(" and more")?;
         }
+        Ok(())
     }
 }

@@ -20,14 +20,12 @@
 //! # Ok::<(), FormatError>(())
 //! ```
 
-mod face;
 mod render;
 
 use std::fmt::{self, Write as _};
 
 use crate::clock::Moment;
 
-pub use face::Face;
 use render::{Text, Written};
 
 /// A format that holds only conversions we know: UTF-8 without NUL.
@@ -149,20 +147,11 @@ impl<'a> Format<'a> {
     /// before anything is filled, so a vast one costs nothing.
     pub fn render(&self, moment: &Moment, room: &mut [u8]) -> Result<usize, TextTooLong> {
         match render(self.bytes, moment, room) {
-            Ok(rendered) => Ok(rendered.length),
+            Ok(length) => Ok(length),
             Err(RenderError::TooLong(error)) => Err(error),
             Err(RenderError::Format(_)) => unreachable!("parse has read the same bytes"),
         }
     }
-}
-
-/// What [`render`] wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    /// Bytes of the text.
-    pub length: usize,
-    /// Whether it changes within a second.
-    pub sub_second: bool,
 }
 
 /// Why [`render`] wrote no text.
@@ -181,10 +170,15 @@ pub enum RenderError {
 /// # Errors
 ///
 /// Those of both; bytes that are no format are told of even where the text would not have fitted.
-pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<Rendered, RenderError> {
-    let mut writing = Writing::new(room, moment);
+pub fn render(format: &[u8], moment: &Moment, room: &mut [u8]) -> Result<usize, RenderError> {
+    let mut writing = Writing {
+        text: Text::new(room),
+        moment,
+        written: Ok(()),
+    };
     walk(format, &mut writing)?;
-    writing.end()
+    writing.written?;
+    Ok(writing.text.length())
 }
 
 /// Takes the pieces of a format as they are read.
@@ -192,13 +186,8 @@ trait Sink {
     /// Bytes that stand for themselves; never none.
     fn literal(&mut self, bytes: &[u8]);
 
-    /// A conversion: its bytes, and what they say.
-    fn conversion(&mut self, bytes: &[u8], kind: Kind, shape: &Shape);
-
-    /// Whether the conversion that these bytes start with need not be read, and was taken; says how long it is.
-    fn known(&mut self, _bytes: &[u8]) -> Option<usize> {
-        None
-    }
+    /// A conversion.
+    fn conversion(&mut self, kind: Kind, shape: &Shape);
 }
 
 /// The one reader of formats.
@@ -218,12 +207,8 @@ fn walk(bytes: &[u8], sink: &mut impl Sink) -> Result<(), FormatError> {
         if at < start {
             sink.literal(&bytes[at..start]);
         }
-        if let Some(length) = sink.known(&bytes[start..]) {
-            at = start + length;
-            continue;
-        }
         let (conversion, end) = Conversion::read(bytes, start)?;
-        sink.conversion(&bytes[start..end], conversion.kind, &conversion.shape);
+        sink.conversion(conversion.kind, &conversion.shape);
         at = end;
     }
     if at < bytes.len() {
@@ -243,7 +228,7 @@ struct Counting {
 impl Sink for Counting {
     fn literal(&mut self, _bytes: &[u8]) {}
 
-    fn conversion(&mut self, _bytes: &[u8], kind: Kind, _shape: &Shape) {
+    fn conversion(&mut self, kind: Kind, _shape: &Shape) {
         self.conversions += 1;
         self.percents += usize::from(kind == Kind::Percent);
         self.sub_second |= kind.is_sub_second();
@@ -255,32 +240,14 @@ struct Writing<'m, 'b> {
     text: Text<'b>,
     moment: &'m Moment,
     written: Written,
-    sub_second: bool,
 }
 
-impl<'m, 'b> Writing<'m, 'b> {
-    fn new(room: &'b mut [u8], moment: &'m Moment) -> Writing<'m, 'b> {
-        Writing {
-            text: Text::new(room),
-            moment,
-            written: Ok(()),
-            sub_second: false,
-        }
-    }
-
+impl<'b> Writing<'_, 'b> {
     /// Goes on, unless the room is full already: what follows is only read then.
     fn write(&mut self, write: impl FnOnce(&mut Text<'b>) -> Written) {
         if self.written.is_ok() {
             self.written = write(&mut self.text);
         }
-    }
-
-    fn end(self) -> Result<Rendered, RenderError> {
-        self.written?;
-        Ok(Rendered {
-            length: self.text.length(),
-            sub_second: self.sub_second,
-        })
     }
 }
 
@@ -289,8 +256,7 @@ impl Sink for Writing<'_, '_> {
         self.write(|text| text.push(bytes));
     }
 
-    fn conversion(&mut self, _bytes: &[u8], kind: Kind, shape: &Shape) {
-        self.sub_second |= kind.is_sub_second();
+    fn conversion(&mut self, kind: Kind, shape: &Shape) {
         let moment = self.moment;
         self.write(|text| text.convert(kind, shape, moment));
     }

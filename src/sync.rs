@@ -1,20 +1,16 @@
 //! Whether anybody keeps the clock: a room's standard that nobody synchronises is worse than none, and should say so.
 
-pub mod file;
-
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::DateTime;
-
 use crate::batch::{Discipline, discipline};
+use crate::clock::rfc3339;
 
 /// What is known of the kernel's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing: the kernel was not asked yet, or may not be asked in this sandbox, and nobody tells.
+    /// Nothing: the kernel was not asked yet, or may not be asked in this sandbox.
     #[default]
     Unknown,
     /// Nobody keeps it.
@@ -47,7 +43,6 @@ impl fmt::Display for State {
 /// Keeps an eye on the kernel's clock and tells of changes, each once.
 #[derive(Debug, Default)]
 pub struct Watch {
-    file: Option<PathBuf>,
     required: bool,
     state: State,
     /// Kept while nothing is known: it may be the same time without.
@@ -56,11 +51,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Asks the kernel, or, where that is not allowed, this [`file`](mod@file); with `required` a clock is believed only if it is known to be
-    /// synchronised.
-    pub fn new(file: Option<PathBuf>, required: bool) -> Watch {
+    /// With `required` a clock is believed only if it is known to be synchronised.
+    pub fn new(required: bool) -> Watch {
         Watch {
-            file,
             required,
             ..Watch::default()
         }
@@ -78,11 +71,7 @@ impl Watch {
 
     /// Asks at this second of the clock (adjtimex(2)).
     pub fn look(&mut self, unix_seconds: i64) {
-        let seen = match (discipline(), &self.file) {
-            (Err(_), Some(path)) => file::read(path),
-            (said, _) => said,
-        };
-        self.see(seen, unix_seconds);
+        self.see(discipline(), unix_seconds);
     }
 
     fn see(&mut self, seen: io::Result<Discipline>, unix_seconds: i64) {
@@ -117,29 +106,20 @@ impl Watch {
             }
             Err(error) => {
                 if !was_unknown {
-                    let source = match &self.file {
-                        Some(path) => path.display().to_string(),
-                        None => "adjtimex".to_owned(),
+                    let so = if self.required {
+                        ", so no time is given"
+                    } else {
+                        ""
                     };
-                    let (level, so) = match self.required {
-                        true => (log::Level::Warn, ", so nobody is told the time"),
-                        false => (log::Level::Info, ""),
-                    };
-                    log::log!(
-                        level,
-                        "whether the clock is synchronised is unknown{so}: {source}: {error}"
+                    log::warn!(
+                        "whether the clock is synchronised is unknown{so}: adjtimex: {error}; under systemd it takes \
+                         ProtectClock=no and SystemCallFilter=adjtimex clock_adjtime clock_adjtime64"
                     );
                 }
                 State::Unknown
             }
         };
     }
-}
-
-fn rfc3339(unix_seconds: i64) -> impl fmt::Display {
-    DateTime::from_timestamp(unix_seconds, 0)
-        .unwrap_or_default()
-        .format("%Y-%m-%dT%H:%M:%SZ")
 }
 
 #[cfg(test)]

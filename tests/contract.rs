@@ -7,7 +7,6 @@ use wallclock::answer::{
     MAX_ANSWER, MAX_QUESTION, Refusal, Silence, Verdict, answer, answer_limit, is_blank,
 };
 use wallclock::clock::Moment;
-use wallclock::memo::Memo;
 
 fn moment() -> Moment {
     Moment::new(1_783_213_507, 987_654_321, 28_800, "CST")
@@ -62,24 +61,13 @@ fn a_source_port_below_1024_gets_silence() {
                 silent,
                 "port {port}"
             );
-            assert_eq!(
-                Memo::new().answer(question, peer(port), &moment(), &mut room),
-                verdict
-            );
         }
     }
 }
 
 #[test]
 fn a_blank_question_is_the_default_one() {
-    for question in [
-        &b""[..],
-        b"\n",
-        b"\r\n",
-        b" \t\n\x0b\x0c\r",
-        &[b' '; 1024],
-        &[b'\n'; 9000],
-    ] {
+    for question in [&b""[..], b"\n", b"\r\n", b" \t\n\x0b\x0c\r", &[b' '; 1024]] {
         assert_eq!(said(question), "2026-07-05 09:05:07");
     }
 }
@@ -93,6 +81,11 @@ fn what_holds_no_percent_sign_gets_silence() {
         b"2026-07-05 09:05:07",
         b"error: answer too long",
         &[b'a'; 9000],
+        // What is longer than 1024 bytes is never blank.
+        &[b' '; 1025],
+        &[b'\n'; 9000],
+        // Nothing beyond the first 1024 bytes counts.
+        &[&[b'a'; 1024][..], b"%T"].concat(),
     ] {
         assert_eq!(
             say(question),
@@ -106,7 +99,7 @@ fn errors_come_in_the_order_of_the_contract() {
     let long = |tail: &[u8]| [&b"%d \xff\0"[..], &[b'a'; MAX_QUESTION], tail].concat();
     assert_eq!(said(&long(b"%Q")), "error: question longer than 1024 bytes");
     assert_eq!(
-        said(&[&[b'a'; 60_000][..], b"%"].concat()),
+        said(&[&[b'a'; 1023][..], b"%", &[b'a'; 60_000]].concat()),
         "error: question longer than 1024 bytes"
     );
     assert_eq!(said(b"%Q\0\xff"), "error: byte 3: not UTF-8");
@@ -207,6 +200,9 @@ fn check_rules(question: &[u8]) -> Result<Vec<u8>, TestCaseError> {
         percents(&text)
     );
     prop_assert!(std::str::from_utf8(&text).is_ok());
+    // What lies beyond byte 1025 changes nothing: a receive may cut it off.
+    let cut = &question[..question.len().min(MAX_QUESTION + 1)];
+    prop_assert_eq!(&say(cut).1, &text);
     match verdict {
         Verdict::Answered { .. } => {
             prop_assert!(!text.starts_with(b"error: ") || question.starts_with(b"error: "));
@@ -221,7 +217,9 @@ fn check_rules(question: &[u8]) -> Result<Vec<u8>, TestCaseError> {
         }
         Verdict::Ignored(_) => {
             prop_assert!(text.is_empty());
-            prop_assert!(percents(question) == 0 && !is_blank(question));
+            let head = &question[..question.len().min(MAX_QUESTION)];
+            prop_assert!(percents(head) == 0);
+            prop_assert!(!is_blank(question) || question.len() > MAX_QUESTION);
         }
     }
     Ok(text)
@@ -246,47 +244,6 @@ proptest! {
             }
             prop_assert!(turn < bound, "still talking after {bound} answers");
             datagram = answer;
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_memory_changes_no_answer(questions in prop::collection::vec(question(), 1..8), order in prop::collection::vec((0..20_usize, 0..6_i64, 0..2_u8), 1..30)) {
-        let mut memo = Memo::new();
-        for (index, later, zone) in order {
-            let question = &questions[index % questions.len()];
-            let (offset, abbreviation) = [(28_800, "CST"), (-18_000, "CST")][usize::from(zone)];
-            let moment = Moment::new(1_783_213_507 + later / 2, 5 + 1_000 * (later % 2) as u32, offset, abbreviation);
-            let (mut remembered, mut fresh) = ([0; MAX_ANSWER], [0; MAX_ANSWER]);
-            let verdict = memo.answer(question, peer(40_000), &moment, &mut remembered);
-            prop_assert_eq!(verdict, answer(question, peer(40_000), &moment, &mut fresh));
-            prop_assert_eq!(&remembered[..verdict.length()], &fresh[..verdict.length()]);
-        }
-    }
-}
-
-#[test]
-fn a_character_is_not_taken_for_the_letter_whose_bits_its_first_byte_has() {
-    let mut memo = Memo::new();
-    let mut room = [0; MAX_ANSWER];
-    for letter in b'@'..=0x7f {
-        memo.answer(&[b'%', letter], peer(40_000), &moment(), &mut room);
-        for first in [letter | 0x80, letter ^ 0xc0] {
-            for question in [
-                vec![b'%', first],
-                vec![b'%', first, 0x92],
-                vec![b'%', b'-', first, 0x92],
-            ] {
-                let verdict = memo.answer(&question, peer(40_000), &moment(), &mut room);
-                assert_eq!(
-                    (verdict, room[..verdict.length()].to_vec()),
-                    say(&question),
-                    "{question:?}"
-                );
-            }
         }
     }
 }

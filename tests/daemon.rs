@@ -513,7 +513,7 @@ fn a_bad_datagram_gets_its_error_and_hostile_ones_leave_no_trace_in_the_log() {
         b"error: byte 9: unknown conversion Q"
     );
     assert_eq!(ask(address, b"%\xff"), b"error: byte 1: not UTF-8");
-    let long = [&[b'a'; 9000][..], b"%T"].concat();
+    let long = [b"%T", &[b'a'; 9000][..]].concat();
     assert_eq!(
         ask(address, &long),
         b"error: question longer than 1024 bytes"
@@ -577,7 +577,7 @@ fn at_debug_level_hostile_bytes_are_escaped_on_one_line_each() {
     client.send(&[b'%'; 9000]).expect("it is sent");
     let line = process.wait_for("asked");
     assert!(
-        line.contains("%\" and 7976 bytes more: refused") && line.len() < 1400,
+        line.contains("%\" and more: refused") && line.len() < 1400,
         "{line}"
     );
 }

@@ -1,10 +1,10 @@
 //! `wallclockd`: options in, exit status out.
 
+use std::env;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
@@ -17,7 +17,7 @@ use wallclock::generate::{Page, What, generate};
 use wallclock::listen::{ListenError, Listener, Options};
 use wallclock::manager::Manager;
 use wallclock::serve::{Server, Signals};
-use wallclock::sync::{Watch, file};
+use wallclock::sync::Watch;
 use wallclock::{chain, logging};
 
 /// The clock on the wall of the machine room: answers a strftime format with the time
@@ -52,17 +52,6 @@ struct Arguments {
     /// Questions get `error: clock not synchronised` instead.
     #[arg(long, env = "WALLCLOCKD_REQUIRE_SYNC", value_parser = BoolishValueParser::new())]
     require_sync: bool,
-
-    /// Where the kernel may not be asked whether its clock is synchronised, read it from this file, which --tell-sync keeps
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "WALLCLOCKD_SYNC_FILE")]
-    sync_file: Option<PathBuf>,
-
-    /// Answer nobody; instead write to standard output every 4 seconds whether the kernel calls its clock synchronised
-    ///
-    /// For --sync-file of a wallclockd whose sandbox lets no clock call through: wallclockd-sync.service does this for
-    /// wallclockd.service. In a file each line takes the place of the one before.
-    #[arg(long)]
-    tell_sync: bool,
 
     /// Receive buffer to ask of the kernel for each socket [default: 8388608, some 20,000 questions at once]
     ///
@@ -126,8 +115,6 @@ enum StartError {
     Inherit(#[source] io::Error),
     #[error("set up the signals")]
     Signals(#[source] io::Error),
-    #[error("tell whether the clock is synchronised")]
-    TellSync(#[source] io::Error),
     #[error("generate")]
     Generate(#[source] io::Error),
 }
@@ -154,8 +141,8 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
         return generate(what, Arguments::command(), Page::Daemon, &mut io::stdout())
             .map_err(StartError::Generate);
     }
-    if arguments.tell_sync {
-        match file::tell().map_err(StartError::TellSync)? {}
+    if env::var_os("WALLCLOCKD_SYNC_FILE").is_some_and(|file| !file.is_empty()) {
+        log::warn!("WALLCLOCKD_SYNC_FILE is no longer used: the daemon asks the kernel itself");
     }
     // Before this process opens anything of its own, which could take the place of what was announced and is not there.
     let inherited = batch::inherited().map_err(StartError::Inherit)?;
@@ -165,15 +152,10 @@ fn run(arguments: &Arguments) -> Result<(), StartError> {
     } else {
         Clock::local()?
     };
-    let clock = clock.watched(Watch::new(
-        arguments.sync_file.clone(),
-        arguments.require_sync,
-    ));
+    let clock = clock.watched(Watch::new(arguments.require_sync));
     let listeners = listeners(arguments, inherited)?;
     log::info!("ask with: {}", hint(&listeners));
-    Server::new(listeners, clock, signals, Manager::of_process())
-        .run()
-        .map_err(StartError::Signals)?;
+    Server::new(listeners, clock, signals, Manager::of_process()).run();
     Ok(())
 }
 

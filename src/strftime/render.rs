@@ -1,7 +1,5 @@
 //! The text of each conversion, written into the room that the caller has.
 
-use chrono::{Datelike, Timelike};
-
 use super::{Kind, Pad, Shape, TextTooLong};
 use crate::clock::Moment;
 
@@ -29,6 +27,17 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
+/// `00` to `99`.
+static TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + value as u8 / 10, b'0' + value as u8 % 10];
+        value += 1;
+    }
+    pairs
+};
+
 /// Room for the longest composite, `%c`, in any year that chrono holds.
 const COMPOSITE: usize = 64;
 
@@ -51,11 +60,6 @@ impl<'b> Text<'b> {
 
     pub(super) fn length(&self) -> usize {
         self.length
-    }
-
-    /// What was written since the text was so long.
-    pub(super) fn since(&self, length: usize) -> &[u8] {
-        &self.room[length..self.length]
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Written {
@@ -99,9 +103,7 @@ impl<'b> Text<'b> {
             Kind::Letter(letter) => self.letter(letter, shape, moment),
             Kind::Percent => self.padded(b"%", shape),
             Kind::Offset(colons) => self.offset(colons, shape, moment.offset()),
-            Kind::Quarter => {
-                self.date_padded(b"", &[b'1' + (moment.local().month0() / 3) as u8], 1, shape)
-            }
+            Kind::Quarter => self.date_padded(b"", &[b'1' + moment.local().month0 / 3], 1, shape),
             Kind::Nanoseconds => self.nanoseconds(moment.nanosecond(), shape),
             Kind::Fraction(digits) => {
                 self.push_front(&nine_digits(moment.nanosecond()), usize::from(digits))
@@ -128,41 +130,39 @@ impl<'b> Text<'b> {
     /// Writes one of glibc's conversions.
     fn letter(&mut self, letter: u8, shape: &Shape, moment: &Moment) -> Written {
         let local = moment.local();
-        let weekday = || local.weekday().num_days_from_sunday();
+        let hour12 = || (local.hour + 11) % 12 + 1;
+        let weekday = || WEEKDAYS[usize::from(local.weekday)];
+        let month = || MONTHS[usize::from(local.month0)];
         match letter {
-            b'a' => self.name(&WEEKDAYS[weekday() as usize][..3], shape),
-            b'A' => self.name(WEEKDAYS[weekday() as usize], shape),
-            b'b' | b'h' => self.name(&MONTHS[local.month0() as usize][..3], shape),
-            b'B' => self.name(MONTHS[local.month0() as usize], shape),
-            b'C' => self.number(local.year().div_euclid(100), 1, shape),
-            b'd' => self.number(local.day().cast_signed(), 2, shape),
-            b'e' => self.spaced_number(local.day().cast_signed(), shape),
-            b'g' => self.number(local.iso_week().year().rem_euclid(100), 2, shape),
-            b'G' => self.number(local.iso_week().year(), 1, shape),
-            b'H' => self.number(local.hour().cast_signed(), 2, shape),
-            b'I' => self.number(local.hour12().1.cast_signed(), 2, shape),
-            b'j' => self.number(local.ordinal().cast_signed(), 3, shape),
-            b'k' => self.spaced_number(local.hour().cast_signed(), shape),
-            b'l' => self.spaced_number(local.hour12().1.cast_signed(), shape),
-            b'm' => self.number(local.month().cast_signed(), 2, shape),
-            b'M' => self.number(local.minute().cast_signed(), 2, shape),
+            b'a' => self.name(&weekday()[..3], shape),
+            b'A' => self.name(weekday(), shape),
+            b'b' | b'h' => self.name(&month()[..3], shape),
+            b'B' => self.name(month(), shape),
+            b'C' => self.number(local.year.div_euclid(100), 1, shape),
+            b'd' => self.number(local.day.into(), 2, shape),
+            b'e' => self.spaced_number(local.day, shape),
+            b'g' => self.number(local.iso_year.rem_euclid(100), 2, shape),
+            b'G' => self.number(local.iso_year, 1, shape),
+            b'H' => self.number(local.hour.into(), 2, shape),
+            b'I' => self.number(hour12().into(), 2, shape),
+            b'j' => self.number(i32::from(local.ordinal0) + 1, 3, shape),
+            b'k' => self.spaced_number(local.hour, shape),
+            b'l' => self.spaced_number(hour12(), shape),
+            b'm' => self.number(i32::from(local.month0) + 1, 2, shape),
+            b'M' => self.number(local.minute.into(), 2, shape),
             b'n' => self.padded(b"\n", shape),
-            b'p' => self.half_of_day(local.hour12().0, shape.swap, shape),
-            b'P' => self.half_of_day(local.hour12().0, true, shape),
+            b'p' => self.half_of_day(local.hour >= 12, shape.swap, shape),
+            b'P' => self.half_of_day(local.hour >= 12, true, shape),
             b's' => self.seconds(moment.unix_seconds(), shape),
-            b'S' => self.number(local.second().cast_signed(), 2, shape),
+            b'S' => self.number(local.second.into(), 2, shape),
             b't' => self.padded(b"\t", shape),
-            b'u' => self.number(local.weekday().number_from_monday().cast_signed(), 1, shape),
-            b'U' => self.week_since(weekday(), local.ordinal0(), shape),
-            b'V' => self.number(local.iso_week().week().cast_signed(), 2, shape),
-            b'w' => self.number(weekday().cast_signed(), 1, shape),
-            b'W' => self.week_since(
-                local.weekday().num_days_from_monday(),
-                local.ordinal0(),
-                shape,
-            ),
-            b'y' => self.number(local.year().rem_euclid(100), 2, shape),
-            b'Y' => self.number(local.year(), 1, shape),
+            b'u' => self.number(i32::from((local.weekday + 6) % 7) + 1, 1, shape),
+            b'U' => self.week_since(local.weekday, local.ordinal0, shape),
+            b'V' => self.number(local.iso_week.into(), 2, shape),
+            b'w' => self.number(local.weekday.into(), 1, shape),
+            b'W' => self.week_since((local.weekday + 6) % 7, local.ordinal0, shape),
+            b'y' => self.number(local.year.rem_euclid(100), 2, shape),
+            b'Y' => self.number(local.year, 1, shape),
             b'z' => self.posix_offset(moment.offset(), shape),
             b'Z' => self.abbreviation(moment, shape),
             b'D' | b'x' => self.composite(b"mdy", b"//", shape, moment),
@@ -177,7 +177,7 @@ impl<'b> Text<'b> {
 
     /// A year as chrono has it, and RFC 3339: glibc would not fill it.
     fn four_digit_year(&mut self, moment: &Moment) -> Written {
-        self.number(moment.local().year(), 4, &Shape::PLAIN)
+        self.number(moment.local().year, 4, &Shape::PLAIN)
     }
 
     /// Plain conversions, each followed by its byte, where there is one left for it: what composites are made of.
@@ -262,12 +262,9 @@ impl<'b> Text<'b> {
     }
 
     /// The week of the year by the day that weeks begin with, `since_first` days ago: days before its first are in week 0.
-    fn week_since(&mut self, since_first: u32, day_of_year: u32, shape: &Shape) -> Written {
-        self.number(
-            ((day_of_year + 7 - since_first) / 7).cast_signed(),
-            2,
-            shape,
-        )
+    fn week_since(&mut self, since_first: u8, ordinal0: u16, shape: &Shape) -> Written {
+        let week = (ordinal0 + 7 - u16::from(since_first)) / 7;
+        self.number(week.into(), 2, shape)
     }
 
     /// A number of at least `digits` digits as glibc has it.
@@ -290,22 +287,25 @@ impl<'b> Text<'b> {
 
     /// A number below 100; the filler stands for the tens where there are none.
     fn two_digits(&mut self, value: u8, filler: Option<u8>) -> Written {
-        let ones = b'0' + value % 10;
-        match (value / 10, filler) {
-            (0, None) => self.push(&[ones]),
-            (0, Some(filler)) => self.push(&[filler, ones]),
-            (tens, _) => self.push(&[b'0' + tens, ones]),
+        match filler {
+            Some(b'0') => self.push(&TWO_DIGITS[usize::from(value)]),
+            _ if value >= 10 => self.push(&TWO_DIGITS[usize::from(value)]),
+            Some(filler) => {
+                self.push(&[filler])?;
+                self.push(&[b'0' + value])
+            }
+            None => self.push(&[b'0' + value]),
         }
     }
 
     /// Two digits that glibc fills with a space unless a flag says otherwise.
-    fn spaced_number(&mut self, value: i32, shape: &Shape) -> Written {
+    fn spaced_number(&mut self, value: u8, shape: &Shape) -> Written {
         let pad = if shape.pad == Pad::Own {
             Pad::Space
         } else {
             shape.pad
         };
-        self.number(value, 2, &Shape { pad, ..*shape })
+        self.number(value.into(), 2, &Shape { pad, ..*shape })
     }
 
     /// `%s`: a number that glibc fills like a text, its sign included.

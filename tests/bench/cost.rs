@@ -48,9 +48,12 @@ pub struct Options {
     #[arg(long)]
     svg: Option<PathBuf>,
     /// Only measures what an answer costs in the rows with this in their name, or `lonely`: one
-    /// question at a time. For work on a hot path.
+    /// question at a time, or `base`: the two builds of --base. For work on a hot path.
     #[arg(long)]
     only: Option<String>,
+    /// Another build of wallclockd, to be measured in turn with this one.
+    #[arg(long, value_name = "WALLCLOCKD", env = "WALLCLOCK_BENCH_BASE")]
+    base: Option<PathBuf>,
     /// Only searches for the dearest question, and prints what each conversion costs.
     #[arg(long)]
     dearest: bool,

@@ -21,6 +21,10 @@ pub enum Echo {
     Floor,
     /// The floor behind a poll(2), which a server with signals and more than one socket can't do without.
     PollFloor,
+    /// The floor on a dual-stack `[::]` socket, the kind that the socket unit makes.
+    DualFloor,
+    /// The same behind a poll(2).
+    PollDualFloor,
     /// recvfrom and sendto.
     Plain,
     /// recvfrom and sendto behind a poll(2).
@@ -31,30 +35,41 @@ impl Echo {
     /// Serves for ever on a free port of the loopback, which it tells as the daemon does.
     pub fn serve(self, buffer: Option<i32>) -> io::Result<std::convert::Infallible> {
         sys::die_with_parent();
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (many, dual_stack, poll) = match self {
+            Echo::Floor => (true, false, false),
+            Echo::PollFloor => (true, false, true),
+            Echo::DualFloor => (true, true, false),
+            Echo::PollDualFloor => (true, true, true),
+            Echo::Plain => (false, false, false),
+            Echo::PollPlain => (false, false, true),
+        };
+        let socket = if dual_stack {
+            sys::dual_stack_socket()?
+        } else {
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?
+        };
         if let Some(bytes) = buffer {
             sys::set_receive_buffer(&socket, bytes)?;
         }
-        if matches!(self, Echo::Floor | Echo::PollFloor) {
-            sys::want_packet_info(&socket)?;
+        if many {
+            sys::want_packet_info(&socket, dual_stack)?;
         }
         eprintln!("listening on {}", socket.local_addr()?);
-        match self {
-            Echo::Floor => many(&socket, false),
-            Echo::PollFloor => many(&socket, true),
-            Echo::Plain => one(&socket, false),
-            Echo::PollPlain => one(&socket, true),
+        if many {
+            batches(&socket, dual_stack, poll)
+        } else {
+            one(&socket, poll)
         }
     }
 }
 
-fn many(socket: &UdpSocket, poll: bool) -> ! {
+fn batches(socket: &UdpSocket, dual_stack: bool, poll: bool) -> ! {
     let flags = if poll {
         libc::MSG_DONTWAIT
     } else {
         libc::MSG_WAITFORONE
     };
-    let mut mailbox = Mailbox::addressed(BATCH, SLOT);
+    let mut mailbox = Mailbox::addressed(BATCH, SLOT, dual_stack);
     loop {
         if poll {
             sys::wait_readable(socket.as_fd());

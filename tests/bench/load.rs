@@ -205,12 +205,13 @@ impl Load {
         }
     }
 
-    /// One asker with one question on the way, asleep until it is answered.
+    /// One asker with one question on the way, asleep until it is answered; `each` is called after every answer.
     pub fn lonely(
         &mut self,
         server: SocketAddr,
         workload: &mut Workload,
         limit: Duration,
+        mut each: impl FnMut(),
     ) -> io::Result<Flow> {
         let mut lane = Lane::to(server)?;
         lane.socket.set_read_timeout(Some(LOST))?;
@@ -234,6 +235,7 @@ impl Load {
                     lane.socket.set_read_timeout(Some(LOST))?;
                 }
             }
+            each();
             flow.elapsed = start.elapsed();
         }
         Ok(flow)

@@ -7,6 +7,7 @@ use crate::load::{Flow, Load, Until};
 use crate::peers::Server;
 use crate::process;
 use crate::questions::Workload;
+use crate::sys;
 
 /// What one slice of a run showed.
 #[derive(Clone, Copy, Debug)]
@@ -54,22 +55,80 @@ pub fn crowd(
     Ok(Sample::of(flow, server, before, start.elapsed()))
 }
 
-/// One question at a time.
-pub fn lonely(
-    load: &mut Load,
-    server: &Server,
-    workload: &mut Workload,
-    limit: Duration,
-) -> io::Result<Sample> {
-    process::settle(server.pid());
-    let (before, start) = (process::scheduled(server.pid()), Instant::now());
-    let flow = load.lonely(server.address, workload, limit)?;
-    Ok(Sample::of(flow, server, before, start.elapsed()))
+/// One question at a time, asker and server on one core: what a round of short turns showed.
+///
+/// A turn counts only where the two of them had the core to themselves. Somebody else's time on it is no time of the
+/// server's, but it leaves cold caches behind, and these it is charged for.
+#[derive(Default)]
+pub struct Lonely {
+    /// On-CPU nanoseconds of the server, answer by answer.
+    costs: Vec<u64>,
+    answered: u64,
+    elapsed: Duration,
+    wrong: u64,
+    missing: u64,
 }
 
-/// The middle of the values: of what a neighbour did to some of them it knows nothing.
+impl Lonely {
+    /// Long enough for hundreds of answers, shorter than the scheduler leaves a core to anybody else's process.
+    pub const TURN: Duration = Duration::from_millis(3);
+    /// Answers at the start of a turn that only warm the caches.
+    const WARM_UP: usize = 20;
+    /// The least share of a turn's time in which asker and server had the core.
+    const OURS: f64 = 0.97;
+
+    /// One turn.
+    pub fn turn(
+        &mut self,
+        load: &mut Load,
+        server: &Server,
+        workload: &mut Workload,
+    ) -> io::Result<()> {
+        process::settle(server.pid());
+        let meter = process::Meter::of(server.pid())?;
+        let (start, asker, server) = (Instant::now(), sys::thread_time(), server.address);
+        let before = meter.on_cpu();
+        let (mut last, mut costs) = (before, Vec::with_capacity(1024));
+        let flow = load.lonely(server, workload, Self::TURN, || {
+            let now = meter.on_cpu();
+            costs.push(now - last);
+            last = now;
+        })?;
+        let ours = sys::thread_time() - asker + (last - before) as f64;
+        if ours >= Self::OURS * start.elapsed().as_nanos() as f64 {
+            self.costs.extend(costs.iter().skip(Self::WARM_UP));
+        }
+        self.answered += flow.answered;
+        self.elapsed += flow.elapsed;
+        self.wrong += flow.wrong;
+        self.missing += flow.lost;
+        Ok(())
+    }
+
+    /// The mean of a round, not a number where no turn counted.
+    pub fn sample(&self) -> Sample {
+        let on_cpu = self.costs.iter().sum::<u64>() as f64;
+        Sample {
+            cost: on_cpu / self.costs.len() as f64,
+            rate: self.answered as f64 / self.elapsed.as_secs_f64(),
+            busy: f64::NAN,
+            spare: f64::NAN,
+            wrong: self.wrong,
+            missing: self.missing,
+        }
+    }
+
+    /// What all but the dearest hundredth of the answers cost at most.
+    pub fn p99(mut self) -> f64 {
+        self.costs.sort_unstable();
+        quantile(&self.costs, 0.99)
+    }
+}
+
+/// The middle of those values that are numbers: of what a neighbour did to some of them it knows nothing.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
+    let values = values.into_iter().filter(|value| !value.is_nan());
+    let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,

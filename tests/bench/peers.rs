@@ -3,9 +3,12 @@
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::echo::Echo;
@@ -15,6 +18,10 @@ use crate::sys;
 const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
 const PYTHON_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
+/// ReceiveBuffer= and SendBuffer= of systemd/wallclockd.socket, WatchdogSec= of systemd/wallclockd.service.
+const UNIT_BUFFER: i32 = 8 << 20;
+const UNIT_WATCHDOG: &str = "3000000";
+
 /// How long anything may take to come up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -22,15 +29,60 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// The other end of NOTIFY_SOCKET.
+    notifications: Option<UnixDatagram>,
     _scratch: Option<Scratch>,
 }
 
 /// A folder that is taken away, with all in it, when it goes out of scope.
 struct Scratch(PathBuf);
 
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wallclock-bench-{}-{number}", std::process::id());
+        let folder = env::temp_dir().join(name);
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Which wallclockd.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// The one that cargo built for this bench.
+    Built,
+    /// Another one, to compare it with.
+    Base(PathBuf),
+}
+
+impl Program {
+    /// Without settings from the environment.
+    fn command(&self) -> Command {
+        let built = wallclockd();
+        let mut command = match self {
+            Program::Built => Command::new(built.get_program()),
+            Program::Base(path) => Command::new(path),
+        };
+        copy_removals(&built, &mut command);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// What is not to be in the environment of one is not to be in that of the other.
+fn copy_removals(from: &Command, to: &mut Command) {
+    for (name, value) in from.get_envs() {
+        if value.is_none() {
+            to.env_remove(name);
+        }
     }
 }
 
@@ -39,6 +91,7 @@ impl Server {
     pub fn echo(echo: Echo, buffer: Option<i32>) -> io::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         let value = clap::ValueEnum::to_possible_value(&echo).expect("no variant is skipped");
+        command.stdin(Stdio::null());
         command.arg("--serve").arg(value.get_name());
         if let Some(bytes) = buffer {
             command.arg("--buffer").arg(bytes.to_string());
@@ -47,32 +100,70 @@ impl Server {
     }
 
     /// The daemon, as a user would start it but for the port, whatever the environment has set.
-    pub fn daemon(options: &[String]) -> io::Result<Self> {
-        Self::that_tells_its_port(wallclockd().args(["--listen", "127.0.0.1:0"]).args(options))
+    pub fn daemon(program: &Program, options: &[String]) -> io::Result<Self> {
+        let mut command = program.command();
+        Self::that_tells_its_port(command.args(["--listen", "127.0.0.1:0"]).args(options))
     }
 
     /// The daemon where it has to ask which address was meant, and which of two sockets was asked.
-    pub fn daemon_anywhere(options: &[String]) -> io::Result<Self> {
-        let mut server = Self::that_tells_its_port(
-            wallclockd()
+    pub fn daemon_anywhere(program: &Program, options: &[String]) -> io::Result<Self> {
+        let mut command = program.command();
+        Self::that_tells_its_port(
+            command
                 .args(["--listen", "[::]:0", "--listen", "127.0.0.1:0"])
                 .args(options),
-        )?;
-        server.address.set_ip(Ipv4Addr::LOCALHOST.into());
+        )
+    }
+
+    /// The daemon with what the units give it: systemd/wallclockd.socket's socket as descriptor 3, NOTIFY_SOCKET, and
+    /// WATCHDOG_USEC. What systemd's sandbox and IPAddressAllow= cost is not in it.
+    pub fn installed(program: &Program) -> io::Result<Self> {
+        let socket = sys::dual_stack_socket()?;
+        sys::set_receive_buffer(&socket, UNIT_BUFFER)?;
+        sys::set_send_buffer(&socket, UNIT_BUFFER)?;
+        let scratch = Scratch::new()?;
+        let path = scratch.0.join("notify");
+        let notifications = UnixDatagram::bind(&path)?;
+        let daemon = program.command();
+        // LISTEN_PID has to be the daemon's own, which exec keeps.
+        let hand_over = "LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" 3<&0 </dev/null";
+        let mut command = Command::new("sh");
+        copy_removals(&daemon, &mut command);
+        command
+            .args(["-c", hand_over])
+            .arg(daemon.get_program())
+            .envs([("LISTEN_FDS", "1"), ("WATCHDOG_USEC", UNIT_WATCHDOG)])
+            .env("NOTIFY_SOCKET", &path)
+            .stdin(OwnedFd::from(socket));
+        let mut server = Self::that_tells_its_port(&mut command)?;
+        // A daemon that reports to nobody would be another row.
+        notifications.set_read_timeout(Some(PATIENCE))?;
+        let mut text = [0; 256];
+        let length = notifications.recv(&mut text)?;
+        if !text[..length].starts_with(b"READY=1") {
+            let text = String::from_utf8_lossy(&text[..length]);
+            return Err(io::Error::other(format!("instead of READY=1: {text:?}")));
+        }
+        notifications.set_read_timeout(None)?;
+        server.notifications = Some(notifications.try_clone()?);
+        server._scratch = Some(scratch);
+        // As systemd does: a queue that fills up would be a case of its own.
+        std::thread::spawn(move || while notifications.recv(&mut text).is_ok_and(|it| it > 0) {});
         Ok(server)
     }
 
     /// The Python original.
     pub fn python(python: &Path) -> io::Result<Self> {
-        Self::that_tells_its_port(Command::new(python).args([PYTHON_SERVER, "0"]))
+        let mut command = Command::new(python);
+        command.args([PYTHON_SERVER, "0"]).stdin(Stdio::null());
+        Self::that_tells_its_port(&mut command)
     }
 
     /// chronyd, told to keep its hands off the clock and to talk to nobody else.
     pub fn chronyd(chronyd: &Path) -> io::Result<Self> {
         let port = free_port()?;
-        let folder = env::temp_dir().join(format!("wallclock-bench-{}-{port}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let scratch = Scratch(folder.clone());
+        let scratch = Scratch::new()?;
+        let folder = scratch.0.clone();
         // AppArmor knows a program by its path, and Debian has it keep /usr/sbin/chronyd out of folders like this one.
         let copy = folder.join("chronyd");
         fs::copy(chronyd, &copy)?;
@@ -111,7 +202,6 @@ impl Server {
 
     fn that_tells_its_port(command: &mut Command) -> io::Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -119,6 +209,7 @@ impl Server {
         let mut server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            notifications: None,
             _scratch: None,
         };
         let mut said = String::new();
@@ -138,6 +229,9 @@ impl Server {
                 .and_then(|word| word.parse().ok());
             server.address =
                 address.ok_or_else(|| io::Error::other(format!("no address in {rest:?}")))?;
+            if server.address.ip().is_unspecified() {
+                server.address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
             // Whatever it says later must not fill the pipe and stop it.
             std::thread::spawn(move || io::copy(&mut lines, &mut io::sink()));
             return Ok(server);
@@ -158,6 +252,7 @@ impl Server {
         let server = Self {
             child,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            notifications: None,
             _scratch: Some(scratch),
         };
         server.wait_for_answer(question)?;
@@ -185,6 +280,10 @@ impl Drop for Server {
         // It may have ended by itself; either way nobody is left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Ends the thread that reads it.
+        if let Some(notifications) = &self.notifications {
+            let _ = notifications.shutdown(Shutdown::Both);
+        }
     }
 }
 

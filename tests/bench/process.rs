@@ -1,6 +1,8 @@
 //! What the kernel knows of a process: the time it was on a core, its memory, its sleeps.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// The two times of /proc/PID/schedstat, in nanoseconds.
@@ -22,6 +24,29 @@ pub fn scheduled(pid: u32) -> Scheduled {
     Scheduled {
         on_cpu: field(),
         waiting: field(),
+    }
+}
+
+/// The on-CPU time of a process, read often: by one system call.
+pub struct Meter(File);
+
+impl Meter {
+    pub fn of(pid: u32) -> io::Result<Self> {
+        File::open(format!("/proc/{pid}/schedstat")).map(Self)
+    }
+
+    /// Nanoseconds so far.
+    ///
+    /// # Panics
+    /// Where it can't be read, as [`scheduled`].
+    pub fn on_cpu(&self) -> u64 {
+        let mut text = [0; 64];
+        let length = self.0.read_at(&mut text, 0).expect("schedstat is read");
+        let digits = text[..length].split(|byte| *byte == b' ').next();
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .expect("a time in schedstat")
     }
 }
 

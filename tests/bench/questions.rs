@@ -40,13 +40,19 @@ struct Expected {
     text: Vec<u8>,
 }
 
+/// # Panics
+/// Where there is a NUL in it, which no format here holds.
+pub fn c_string(format: &[u8]) -> CString {
+    CString::new(format).expect("no NUL in a format")
+}
+
 impl Expected {
     fn new(format: &[u8]) -> Self {
         // A blank question asks for the default.
         let blank = format.iter().all(u8::is_ascii_whitespace);
         let format = if blank { b"%Y-%m-%d %X" } else { format };
         Self {
-            format: CString::new(format).expect("no format here holds a NUL"),
+            format: c_string(format),
             second: i64::MIN,
             text: Vec::new(),
         }
@@ -280,6 +286,21 @@ pub fn different(count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("{number:05} %Y/%m/%d %H:%M:%S"))
         .collect()
+}
+
+/// Every conversion of glibc, again and again, for as long as they fit into the longest answer. Some names are longer
+/// on another day, so there is room left for that.
+pub fn all_of_glibc() -> Vec<u8> {
+    const ROOM: usize = 1100;
+    let (mut format, mut answered) = (String::new(), 0);
+    for conversion in GLIBC.split_whitespace().cycle() {
+        answered += sys::local_text(now(), &c_string(conversion.as_bytes())).len();
+        if answered > ROOM {
+            break;
+        }
+        format.push_str(conversion);
+    }
+    format.into_bytes()
 }
 
 /// What a search for the dearest question tries: each conversion of glibc, and those that glibc does not know.

@@ -10,11 +10,14 @@ use crate::questions::Workload;
 pub const DEFAULT: &str = "%Y-%m-%d %X";
 pub const BLANK: &str = "a blank line";
 pub const SLASHES: &str = "%Y/%m/%d %H:%M:%S";
-pub const NANOSECONDS: &str = "%s.%N (never cached)";
+pub const NANOSECONDS: &str = "%s.%N";
 pub const SIXTY_FOUR: &str = "64 formats in turn";
 pub const DIFFERENT: &str = "10,000 formats in turn";
 pub const LONGEST: &str = "1024 bytes";
+pub const GLIBCS: &str = "every conversion of glibc, new";
 pub const DEAREST: &str = "1024 bytes, new: the dearest";
+pub const BASES_DEAREST: &str = "1024 bytes, new: the dearest of the base";
+pub const ALONE_AS_INSTALLED: &str = "one at a time";
 pub const OVERFLOWING: &str = "1024 bytes, new: too long at the end";
 pub const BAD: &str = "1024 bytes, new: bad at the end";
 
@@ -22,20 +25,26 @@ pub const BAD: &str = "1024 bytes, new: bad at the end";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Floor,
+    /// The floor on a socket like the one of the socket unit.
+    DualFloor,
     Plain,
     Daemon,
-    /// The daemon on a wildcard address and behind poll(2), as it is where it serves several sockets.
+    /// The daemon on a wildcard address and another one.
     Anywhere,
+    /// The daemon as the units start it.
+    Installed,
     Chronyd,
     Python,
 }
 
 /// Everybody, in the order of the table.
-pub const PEERS: [Peer; 6] = [
+pub const PEERS: [Peer; 8] = [
     Peer::Floor,
+    Peer::DualFloor,
     Peer::Plain,
     Peer::Daemon,
     Peer::Anywhere,
+    Peer::Installed,
     Peer::Chronyd,
     Peer::Python,
 ];
@@ -44,9 +53,11 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Floor => "echo, recvmmsg + sendmmsg: the floor",
+            Peer::DualFloor => "the same on [::]",
             Peer::Plain => "echo, recvfrom + sendto",
             Peer::Daemon => "wallclockd",
             Peer::Anywhere => "wallclockd on [::] and more",
+            Peer::Installed => "wallclockd as installed",
             Peer::Chronyd => "chronyd (NTP)",
             Peer::Python => "the Python original",
         }
@@ -55,8 +66,12 @@ impl Peer {
     /// What everybody is asked where they are compared with each other.
     pub fn workload(self) -> Workload {
         match self {
-            Peer::Daemon | Peer::Anywhere | Peer::Python => Workload::formats(&[DEFAULT]),
-            Peer::Floor | Peer::Plain => Workload::exact(DEFAULT.as_bytes(), echo::ANSWER),
+            Peer::Daemon | Peer::Anywhere | Peer::Installed | Peer::Python => {
+                Workload::formats(&[DEFAULT])
+            }
+            Peer::Floor | Peer::DualFloor | Peer::Plain => {
+                Workload::exact(DEFAULT.as_bytes(), echo::ANSWER)
+            }
             Peer::Chronyd => Workload::ntp(),
         }
     }
@@ -70,6 +85,8 @@ pub struct Row {
     pub samples: Vec<Sample>,
     /// The floor's cost beside each sample.
     pub floor: Vec<f64>,
+    /// On-CPU nanoseconds of all but the dearest hundredth of answers, in each round; only where one is asked for at a time.
+    pub p99: Vec<f64>,
 }
 
 impl Row {
@@ -80,6 +97,7 @@ impl Row {
             workload,
             samples: Vec::new(),
             floor: Vec::new(),
+            p99: Vec::new(),
         }
     }
 
@@ -114,6 +132,16 @@ impl Row {
     pub fn ratio_to(&self, other: &Row) -> f64 {
         let pairs = self.samples.iter().zip(&other.samples);
         median(pairs.map(|(sample, other)| sample.cost / other.cost))
+    }
+
+    /// The median of the rounds' ratios to another row's p99 in the same round.
+    pub fn p99_to(&self, other: &Row) -> f64 {
+        median(
+            self.p99
+                .iter()
+                .zip(&other.p99)
+                .map(|(p99, other)| p99 / other),
+        )
     }
 
     pub fn middle(&self, of: impl Fn(&Sample) -> f64) -> f64 {
@@ -160,6 +188,10 @@ pub struct Spawned {
 /// All of it.
 pub struct Results {
     pub rows: Vec<Row>,
+    /// On-CPU nanoseconds of the C library's strftime for [`GLIBCS`], in each round.
+    pub strftime: Vec<f64>,
+    /// What the daemon costs beside another build of it, in place of the floor; empty where there is none.
+    pub against: Vec<Row>,
     pub manners: [Manners; PEERS.len()],
     /// One question at a time; what is the floor to other rows is the first of these to them.
     pub lonely: Vec<Row>,

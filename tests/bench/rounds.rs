@@ -10,8 +10,8 @@ use crate::Options;
 use crate::dearest::{self, Dearest};
 use crate::echo::{self, Echo};
 use crate::load::{Load, Until};
-use crate::measure::{self, Sample, quantile};
-use crate::peers::{self, Server};
+use crate::measure::{self, Lonely, Sample, quantile};
+use crate::peers::{self, Program, Server};
 use crate::process;
 use crate::questions::{self, Workload};
 use crate::report;
@@ -25,6 +25,11 @@ const WIDE: i32 = 8 << 20;
 const NARROW: i32 = 212_992;
 
 const FORMATS: usize = 10_000;
+
+/// Calls of the C library's strftime in each round: some 40 ms.
+const STRFTIMES: u32 = 2000;
+/// Those who are compared in pairs take turns this often in a slice.
+const TURNS: u32 = 6;
 
 /// How long each thing is looked at.
 pub struct Plan {
@@ -88,9 +93,11 @@ impl Room {
     fn start(&self, peer: Peer, buffer: Option<i32>) -> io::Result<Option<Server>> {
         let server = match peer {
             Peer::Floor => Some(Server::echo(Echo::Floor, buffer)?),
+            Peer::DualFloor => Some(Server::echo(Echo::DualFloor, buffer)?),
             Peer::Plain => Some(Server::echo(Echo::Plain, buffer)?),
-            Peer::Daemon => Some(Server::daemon(&wide(buffer))?),
-            Peer::Anywhere => Some(Server::daemon_anywhere(&wide(buffer))?),
+            Peer::Daemon => Some(Server::daemon(&Program::Built, &wide(buffer))?),
+            Peer::Anywhere => Some(Server::daemon_anywhere(&Program::Built, &wide(buffer))?),
+            Peer::Installed => Some(Server::installed(&Program::Built)?),
             Peer::Chronyd => self.chronyd(),
             Peer::Python => self.python.as_deref().map(Server::python).transpose()?,
         };
@@ -135,14 +142,29 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Ok(true);
     }
     note("searching for the dearest question");
-    let searched = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let searched = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let dearest = dearest::search(&mut load, &searched)?;
     if options.dearest {
         print_dearest(&dearest);
         return Ok(true);
     }
     let mut rows = rows(&dearest, &searched)?;
+    let base = options.base.clone().map(Program::Base);
+    let mut against = match &base {
+        Some(base) => against_rows(&mut load, &room, base, &dearest, &searched)?,
+        None => Vec::new(),
+    };
     drop(searched);
+    let mut beside_base = |load: &mut Load| match &base {
+        Some(base) => compare(load, &plan, &room, base, &mut against),
+        None => Ok(()),
+    };
+
+    if options.only.as_deref() == Some("base") {
+        (0..plan.rounds).try_for_each(|_| beside_base(&mut load))?;
+        println!("{}", report::against(&against).text());
+        return Ok(true);
+    }
 
     if let Some(only) = &options.only {
         rows.retain(|row| row.name().contains(only));
@@ -155,10 +177,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
     }
 
     let (mut manners, mut lonely) = (std::array::from_fn(|_| Manners::default()), lonely_rows());
+    let (glibcs, mut strftime) = (questions::c_string(&questions::all_of_glibc()), Vec::new());
     for round in 0..plan.rounds {
         note(&format!("round {} of {}", round + 1, plan.rounds));
         let (floor, servers) = start_all(&room)?;
         crowds(&mut load, &plan, round, &floor, &servers, &mut rows)?;
+        strftime.push(sys::strftime_cost(questions::now(), &glibcs, STRFTIMES));
         half_load(&mut load, &plan, &servers, &rows, &mut manners)?;
         for (server, manners) in servers.iter().zip(&mut manners) {
             let pid = server.as_ref().map(Server::pid);
@@ -169,12 +193,15 @@ pub fn run(options: &Options) -> io::Result<bool> {
         drop((floor, servers));
         bursts(&mut load, &room, &mut manners)?;
         alone(&mut load, &plan, &room, &mut lonely)?;
+        beside_base(&mut load)?;
     }
     idle(&plan, &room, &mut manners)?;
     let memory = memory(&mut load, &plan, &room)?;
     let spawned = spawned(&plan, &room)?;
     let results = Results {
         rows,
+        strftime,
+        against,
         manners,
         lonely,
         memory,
@@ -224,7 +251,7 @@ fn start_all(room: &Room) -> io::Result<(Server, Servers)> {
         // The daemon is measured as a user starts it; what it asks for itself is enough.
         *server = room.start(
             peer,
-            (!matches!(peer, Peer::Daemon | Peer::Anywhere)).then_some(WIDE),
+            (!matches!(peer, Peer::Daemon | Peer::Anywhere | Peer::Installed)).then_some(WIDE),
         )?;
     }
     Ok((floor, servers))
@@ -251,6 +278,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
     let longest = Workload::unseen_exact(&dearest.good.tails, echo::ANSWER);
     Ok(vec![
         alike(Peer::Floor),
+        alike(Peer::DualFloor),
         alike(Peer::Plain),
         ours(DEFAULT, Workload::formats(&[DEFAULT])),
         ours(BLANK, Workload::formats(&["\n"])),
@@ -259,9 +287,11 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
         ours(SIXTY_FOUR, Workload::formats(&questions::sixty_four())),
         ours(DIFFERENT, Workload::formats(&questions::different(FORMATS))),
         alike(Peer::Anywhere),
+        alike(Peer::Installed),
         alike(Peer::Chronyd),
         alike(Peer::Python),
         Row::new(Peer::Floor, LONGEST, longest),
+        ours(GLIBCS, Workload::unseen(&[questions::all_of_glibc()])),
         ours(DEAREST, dearest.good.workload(daemon)?),
         ours(OVERFLOWING, dearest.overflowing.workload(daemon)?),
         ours(BAD, dearest.bad.workload(daemon)?),
@@ -322,7 +352,7 @@ fn half_load(
         // Everybody who can keep up with the echo is asked at the echo's pace, to be comparable.
         let pace = match peer {
             Peer::Chronyd | Peer::Python => rate(peer).min(rate(Peer::Plain)) / 2.0,
-            Peer::Floor | Peer::Plain | Peer::Daemon | Peer::Anywhere => rate(Peer::Plain) / 2.0,
+            _ => rate(Peer::Plain) / 2.0,
         };
         // A slice in which nobody got a word in is no reason to ask nothing at all.
         let pace = pace.max(1.0);
@@ -340,9 +370,11 @@ fn half_load(
 fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
     for peer in PEERS {
         for buffer in [WIDE, NARROW] {
-            // chronyd and the original can't be told what buffer to ask for, and ask for none.
-            if buffer == WIDE && matches!(peer, Peer::Chronyd | Peer::Python) {
-                continue;
+            // chronyd and the original can't be told what buffer to ask for, and ask for none; the socket unit
+            // says it for the daemon as installed.
+            match (peer, buffer) {
+                (Peer::Chronyd | Peer::Python, WIDE) | (Peer::Installed, NARROW) => continue,
+                _ => {}
             }
             let Some(server) = room.start(peer, Some(buffer))? else {
                 continue;
@@ -363,56 +395,156 @@ fn bursts(load: &mut Load, room: &Room, manners: &mut [Manners]) -> io::Result<(
     Ok(())
 }
 
-const ALONE: [Echo; 4] = [Echo::Plain, Echo::PollPlain, Echo::Floor, Echo::PollFloor];
+/// Who is asked one question at a time, under which name. The first is what the others are compared with.
+const ALONE: [(Alone, &str); 8] = [
+    (Alone::Echo(Echo::Plain), "echo, recvfrom + sendto"),
+    (
+        Alone::Echo(Echo::PollPlain),
+        "echo, poll + recvfrom + sendto",
+    ),
+    (Alone::Echo(Echo::Floor), "echo, recvmmsg + sendmmsg"),
+    (
+        Alone::Echo(Echo::PollFloor),
+        "echo, poll + recvmmsg + sendmmsg",
+    ),
+    (Alone::Echo(Echo::DualFloor), "the same on [::], no poll"),
+    (Alone::Echo(Echo::PollDualFloor), "the same on [::]"),
+    (Alone::Daemon, "wallclockd"),
+    (Alone::Installed, "wallclockd as installed"),
+];
 
-fn lonely_rows() -> Vec<Row> {
-    let echo = |echo| match echo {
-        Echo::Plain => Row::new(
-            Peer::Plain,
-            "echo, recvfrom + sendto",
-            Peer::Plain.workload(),
-        ),
-        Echo::PollPlain => Row::new(
-            Peer::Plain,
-            "echo, poll + recvfrom + sendto",
-            Peer::Plain.workload(),
-        ),
-        Echo::Floor => Row::new(
-            Peer::Floor,
-            "echo, recvmmsg + sendmmsg",
-            Peer::Floor.workload(),
-        ),
-        Echo::PollFloor => Row::new(
-            Peer::Floor,
-            "echo, poll + recvmmsg + sendmmsg",
-            Peer::Floor.workload(),
-        ),
-    };
-    let ours = Row::new(Peer::Daemon, "wallclockd", Peer::Daemon.workload());
-    ALONE.into_iter().map(echo).chain([ours]).collect()
+#[derive(Clone, Copy)]
+enum Alone {
+    Echo(Echo),
+    Daemon,
+    Installed,
 }
 
-/// One question at a time, asker and server on one core.
-fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
-    let echoes = ALONE.into_iter().map(|echo| Server::echo(echo, Some(WIDE)));
-    let servers = echoes
-        .chain([Server::daemon(&wide(None))])
-        .collect::<io::Result<Vec<_>>>()?;
-    for (server, row) in servers.into_iter().zip(&mut *rows) {
-        let server = server.on_core(room.load_core);
-        measure::lonely(load, &server, &mut row.workload, plan.slice / 10)?;
-        row.samples.push(measure::lonely(
-            load,
-            &server,
-            &mut row.workload,
-            plan.slice,
-        )?);
+impl Alone {
+    fn peer(self) -> Peer {
+        match self {
+            Alone::Echo(Echo::Plain | Echo::PollPlain) => Peer::Plain,
+            Alone::Echo(Echo::Floor | Echo::PollFloor) => Peer::Floor,
+            Alone::Echo(Echo::DualFloor | Echo::PollDualFloor) => Peer::DualFloor,
+            Alone::Daemon => Peer::Daemon,
+            Alone::Installed => Peer::Installed,
+        }
     }
-    let first = rows[0]
-        .samples
-        .last()
-        .map_or(f64::NAN, |sample| sample.cost);
-    rows.iter_mut().for_each(|row| row.floor.push(first));
+
+    fn start(self) -> io::Result<Server> {
+        match self {
+            Alone::Echo(echo) => Server::echo(echo, Some(WIDE)),
+            Alone::Daemon => Server::daemon(&Program::Built, &wide(None)),
+            Alone::Installed => Server::installed(&Program::Built),
+        }
+    }
+}
+
+fn lonely_rows() -> Vec<Row> {
+    ALONE
+        .map(|(who, name)| Row::new(who.peer(), name, who.peer().workload()))
+        .into()
+}
+
+/// One question at a time, asker and server on one core. All take short turns.
+fn alone(load: &mut Load, plan: &Plan, room: &Room, rows: &mut [Row]) -> io::Result<()> {
+    let start = |(who, _): (Alone, _)| Ok(who.start()?.on_core(room.load_core));
+    let servers = ALONE
+        .into_iter()
+        .map(start)
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut measured: [Lonely; ALONE.len()] = Default::default();
+    for _ in 0..lonely_turns(plan) {
+        for ((server, row), lonely) in servers.iter().zip(&mut *rows).zip(&mut measured) {
+            lonely.turn(load, server, &mut row.workload)?;
+        }
+    }
+    let first = measured[0].sample().cost;
+    for (lonely, row) in measured.into_iter().zip(rows) {
+        row.floor.push(first);
+        row.samples.push(lonely.sample());
+        row.p99.push(lonely.p99());
+    }
+    Ok(())
+}
+
+fn lonely_turns(plan: &Plan) -> u128 {
+    plan.slice.as_nanos().div_ceil(Lonely::TURN.as_nanos())
+}
+
+/// What two builds of the daemon are compared in.
+fn against_rows(
+    load: &mut Load,
+    room: &Room,
+    base: &Program,
+    ours: &Dearest,
+    daemon: &Server,
+) -> io::Result<Vec<Row>> {
+    note("searching for the dearest question of the base");
+    let searched = Server::daemon(base, &wide(None))?.on_core(room.server_core);
+    let theirs = dearest::search(load, &searched)?;
+    let plain = Peer::Daemon.workload();
+    let installed = || Row::new(Peer::Installed, "", Peer::Installed.workload());
+    let alone = Row {
+        question: ALONE_AS_INSTALLED,
+        ..installed()
+    };
+    Ok(vec![
+        Row::new(Peer::Daemon, DEFAULT, plain),
+        installed(),
+        alone,
+        Row::new(Peer::Daemon, DEAREST, ours.good.workload(daemon)?),
+        Row::new(
+            Peer::Daemon,
+            BASES_DEAREST,
+            theirs.good.workload(&searched)?,
+        ),
+    ])
+}
+
+/// This build and the base in short turns; what the floor is to other rows is the base to these.
+fn compare(
+    load: &mut Load,
+    plan: &Plan,
+    room: &Room,
+    base: &Program,
+    rows: &mut [Row],
+) -> io::Result<()> {
+    for row in rows {
+        let alone = row.question == ALONE_AS_INSTALLED;
+        let core = if alone {
+            room.load_core
+        } else {
+            room.server_core
+        };
+        let start = |program| match row.peer {
+            Peer::Installed => Server::installed(program),
+            _ => Server::daemon(program, &wide(None)),
+        };
+        let (ours, bases) = (
+            start(&Program::Built)?.on_core(core),
+            start(base)?.on_core(core),
+        );
+        if alone {
+            let mut measured = [Lonely::default(), Lonely::default()];
+            for _ in 0..lonely_turns(plan) {
+                for (lonely, server) in measured.iter_mut().zip([&bases, &ours]) {
+                    lonely.turn(load, server, &mut row.workload)?;
+                }
+            }
+            row.floor.push(measured[0].sample().cost);
+            row.samples.push(measured[1].sample());
+            continue;
+        }
+        let turn = Until::Elapsed(plan.slice / TURNS);
+        let mut sample = |server| measure::crowd(load, server, &mut row.workload, turn);
+        sample(&ours)?;
+        sample(&bases)?;
+        for _ in 0..TURNS {
+            row.floor.push(sample(&bases)?.cost);
+            row.samples.push(sample(&ours)?);
+        }
+    }
     Ok(())
 }
 
@@ -439,7 +571,7 @@ fn idle(plan: &Plan, room: &Room, manners: &mut [Manners]) -> io::Result<()> {
 
 fn memory(load: &mut Load, plan: &Plan, room: &Room) -> io::Result<Memory> {
     note("memory");
-    let daemon = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let daemon = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let mut workload = Workload::formats(&questions::different(FORMATS));
     let mut asked = |count| -> io::Result<(u64, Sample)> {
         let sample = measure::crowd(load, &daemon, &mut workload, Until::Answered(count))?;
@@ -471,10 +603,11 @@ fn spawned(plan: &Plan, room: &Room) -> io::Result<Spawned> {
         20 => Ok(()),
         _ => Err(io::Error::other(format!("the client said {output:?}"))),
     };
-    let serving = Server::daemon(&wide(None))?.on_core(room.server_core);
+    let serving = Server::daemon(&Program::Built, &wide(None))?.on_core(room.server_core);
     let mut spawned = Spawned::default();
     for _ in 0..plan.starts {
-        let start = || Server::daemon(&wide(None))?.wait_for_answer(DEFAULT.as_bytes());
+        let start =
+            || Server::daemon(&Program::Built, &wide(None))?.wait_for_answer(DEFAULT.as_bytes());
         spawned.daemon.push(timed(&start)?);
         spawned.client.push(timed(&|| {
             checked(peers::ask_with_client(serving.address)?)

@@ -21,7 +21,7 @@ use flood::{
 use support::{Process, counters, on_cpu, wallclockd};
 use wallclock::answer::{MAX_ANSWER, Verdict};
 use wallclock::clock::{Clock, ZonePaths};
-use wallclock::strftime::render;
+use wallclock::strftime::{Format, render};
 
 const PORTS: u64 = 50_000;
 const FORMATS: usize = 10_000;
@@ -146,12 +146,9 @@ impl Mix {
                 Right::Silence
             } else {
                 match verdict(&question, &self.clock) {
-                    (
-                        Verdict::Answered {
-                            sub_second: false, ..
-                        },
-                        text,
-                    ) => Right::Text(0, text),
+                    (Verdict::Answered { .. }, text) if !is_sub_second(&question) => {
+                        Right::Text(0, text)
+                    }
                     (Verdict::Refused { .. }, text) if !self.depends(&question) => {
                         Right::Refusal(text)
                     }
@@ -167,6 +164,11 @@ impl Mix {
     fn depends(&self, question: &[u8]) -> bool {
         verdict(question, &self.clock).1 == b"error: answer too long"
     }
+}
+
+/// Whether the text changes within a second.
+fn is_sub_second(question: &[u8]) -> bool {
+    Format::parse(question).is_ok_and(|format| format.sub_second())
 }
 
 impl Questions for Mix {
@@ -198,12 +200,12 @@ impl Questions for Mix {
                             &question[..]
                         };
                         // A text that grew too long by now is judged by the rules below.
-                        let Ok(found) = render(format, &self.clock.at(one, 0), &mut room) else {
+                        let Ok(length) = render(format, &self.clock.at(one, 0), &mut room) else {
                             break;
                         };
                         *second = one;
                         text.clear();
-                        text.extend_from_slice(&room[..found.length]);
+                        text.extend_from_slice(&room[..length]);
                     }
                     if *text == answer {
                         return Ok(());

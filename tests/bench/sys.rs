@@ -1,13 +1,16 @@
-//! The system calls that neither std nor socket2 offers. The one room of the bench with `unsafe` in it; its face is safe.
+//! The system calls that neither std nor socket2 offers: the only `unsafe` code of the bench, behind safe functions.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::io;
 use std::mem;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// Room for one `IP_PKTINFO` control message, rounded up to what its header must be aligned to.
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Room for one control message with packet info of either family, in the words that its header is aligned to.
 const CONTROL_WORDS: usize = 8;
 
 /// Many datagrams in, many out, by one system call each.
@@ -19,8 +22,11 @@ pub struct Mailbox {
     // What `headers` points into. Never resized, so never moved.
     parts: Vec<libc::iovec>,
     bytes: Vec<u8>,
-    names: Vec<libc::sockaddr_in>,
+    /// sockaddr_in6 has room for sockaddr_in too.
+    names: Vec<libc::sockaddr_in6>,
     controls: Vec<[u64; CONTROL_WORDS]>,
+    /// Where in them the interface index is.
+    interface: usize,
     slot: usize,
     used: usize,
 }
@@ -28,24 +34,29 @@ pub struct Mailbox {
 impl Mailbox {
     /// `count` slots of `slot` bytes for a connected socket: no addresses, no packet info.
     pub fn connected(count: usize, slot: usize) -> Self {
-        Self::build(count, slot, false)
+        Self::build(count, slot, None)
     }
 
-    /// `count` slots of `slot` bytes for a server's IPv4 socket: each answer goes to who asked, from where it was asked.
-    pub fn addressed(count: usize, slot: usize) -> Self {
-        Self::build(count, slot, true)
+    /// `count` slots of `slot` bytes for a server's socket: each answer goes to who asked, from where it was asked.
+    pub fn addressed(count: usize, slot: usize, dual_stack: bool) -> Self {
+        // SAFETY: CMSG_LEN is arithmetic on its argument.
+        let data = unsafe { libc::CMSG_LEN(0) } as usize;
+        // ipi_ifindex is the first field of in_pktinfo; ipi6_ifindex follows the 16 bytes of an address.
+        let interface = if dual_stack { data + 16 } else { data };
+        Self::build(count, slot, Some(interface))
     }
 
-    fn build(count: usize, slot: usize, addressed: bool) -> Self {
+    fn build(count: usize, slot: usize, interface: Option<usize>) -> Self {
         // SAFETY: all three are plain C structs of integers and pointers, for which zero is a valid value.
         let (header, part, name) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        let kept = if addressed { count } else { 0 };
+        let kept = if interface.is_some() { count } else { 0 };
         let mut mailbox = Self {
             headers: vec![header; count],
             parts: vec![part; count],
             bytes: vec![0; count * slot],
             names: vec![name; kept],
             controls: vec![[0; CONTROL_WORDS]; kept],
+            interface: interface.unwrap_or_default(),
             slot,
             used: count,
         };
@@ -53,7 +64,7 @@ impl Mailbox {
             mailbox.parts[index].iov_base = mailbox.bytes[index * slot..].as_mut_ptr().cast();
             header.msg_hdr.msg_iov = &raw mut mailbox.parts[index];
             header.msg_hdr.msg_iovlen = 1;
-            if addressed {
+            if interface.is_some() {
                 header.msg_hdr.msg_name = (&raw mut mailbox.names[index]).cast();
                 header.msg_hdr.msg_control = (&raw mut mailbox.controls[index]).cast();
             }
@@ -68,7 +79,7 @@ impl Mailbox {
             self.parts[index].iov_len = self.slot;
             if !self.names.is_empty() {
                 let header = &mut self.headers[index].msg_hdr;
-                header.msg_namelen = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+                header.msg_namelen = mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t;
                 header.msg_controllen = mem::size_of::<[u64; CONTROL_WORDS]>() as _;
             }
         }
@@ -87,7 +98,7 @@ impl Mailbox {
         };
         self.used = usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
         for control in self.controls.iter_mut().take(self.used) {
-            forget_interface(control);
+            forget_interface(control, self.interface);
         }
         Ok(self.used)
     }
@@ -128,19 +139,13 @@ impl Mailbox {
     }
 }
 
-/// Sets the interface index of a received `IP_PKTINFO` to 0, so that it says where the answer leaves from but not by which way.
-fn forget_interface(control: &mut [u64; CONTROL_WORDS]) {
-    // SAFETY: CMSG_LEN is arithmetic on its argument.
-    let data = unsafe { libc::CMSG_LEN(0) } as usize;
-    let (word, half) = (data / 8, data % 8);
-    debug_assert_eq!(
-        half, 0,
-        "the data of a control message is aligned like its header"
-    );
-    // ipi_ifindex is the first field of in_pktinfo, ipi_spec_dst the second: one word holds both.
-    let mut bytes = control[word].to_ne_bytes();
+/// Sets the interface index of a received packet info, which lies at the byte `index`, to 0: the info then says where the
+/// answer leaves from but not by which way.
+fn forget_interface(control: &mut [u64; CONTROL_WORDS], index: usize) {
+    debug_assert_eq!(index % 8, 0, "the index begins a word");
+    let mut bytes = control[index / 8].to_ne_bytes();
     bytes[..4].fill(0);
-    control[word] = u64::from_ne_bytes(bytes);
+    control[index / 8] = u64::from_ne_bytes(bytes);
 }
 
 fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
@@ -162,9 +167,13 @@ fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> io::Resul
     }
 }
 
-/// Asks for the address each datagram was sent to.
-pub fn want_packet_info(socket: impl AsFd) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+/// Asks for the address each datagram was sent to; on a dual-stack socket `IPV6_PKTINFO` holds IPv4 addresses too.
+pub fn want_packet_info(socket: impl AsFd, dual_stack: bool) -> io::Result<()> {
+    if dual_stack {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    }
 }
 
 /// Sets the receive buffer, past net.core.rmem_max where privileges allow. The kernel doubles `bytes`.
@@ -172,6 +181,22 @@ pub fn set_receive_buffer(socket: impl AsFd, bytes: i32) -> io::Result<()> {
     let socket = socket.as_fd();
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
         .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+/// The same for the send buffer and net.core.wmem_max.
+pub fn set_send_buffer(socket: impl AsFd, bytes: i32) -> io::Result<()> {
+    let socket = socket.as_fd();
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes))
+}
+
+/// A UDP socket on a free port of `[::]`, for both families and with SO_REUSEADDR, as systemd makes one.
+pub fn dual_stack_socket() -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
+    Ok(socket.into())
 }
 
 /// Waits until `socket` has something to read.
@@ -220,18 +245,47 @@ pub fn pin(pid: u32, core: usize) -> io::Result<()> {
     }
 }
 
+/// The host's broken-down time of a second.
+fn local_time(second: i64) -> Option<libc::tm> {
+    let second = second as libc::time_t;
+    // SAFETY: zero is a valid value of tm, a plain C struct; localtime_r reads the one and writes the other argument.
+    unsafe {
+        let mut tm: libc::tm = mem::zeroed();
+        (!libc::localtime_r(&second, &mut tm).is_null()).then_some(tm)
+    }
+}
+
+fn strftime(text: &mut [u8], format: &CString, tm: &libc::tm) -> usize {
+    // SAFETY: format ends in a NUL; strftime writes at most `text.len()` bytes and says how many.
+    unsafe { libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), tm) }
+}
+
 /// What the C library's strftime says in the host's zone: the oracle that answers are held against.
 pub fn local_text(second: i64, format: &CString) -> Vec<u8> {
     let mut text = vec![0u8; 4096];
-    // SAFETY: tm is filled by localtime_r before strftime reads it; strftime writes at most `text.len()` bytes and says how many.
-    let length = unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        let second = second as libc::time_t;
-        if libc::localtime_r(&second, &mut tm).is_null() {
-            return Vec::new();
-        }
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &tm)
-    };
+    let length = local_time(second).map_or(0, |tm| strftime(&mut text, format, &tm));
     text.truncate(length);
     text
+}
+
+/// What a call of the C library's strftime costs with this format: nanoseconds on a core, the mean of `calls`.
+pub fn strftime_cost(second: i64, format: &CString, calls: u32) -> f64 {
+    let (mut text, tm) = (vec![0u8; 4096], local_time(second));
+    let Some(tm) = tm else { return f64::NAN };
+    let before = thread_time();
+    for _ in 0..calls {
+        std::hint::black_box(strftime(&mut text, format, std::hint::black_box(&tm)));
+    }
+    (thread_time() - before) / f64::from(calls)
+}
+
+/// The time that this thread was on a core, in nanoseconds.
+pub fn thread_time() -> f64 {
+    // SAFETY: zero is a valid value of timespec, which the kernel fills in; this clock is always there.
+    let time = unsafe {
+        let mut time: libc::timespec = mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time);
+        time
+    };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }

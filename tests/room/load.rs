@@ -1,27 +1,36 @@
-//! Questions at a steady rate, each with a number in its format, so that every single one can be accounted for.
+//! Requests at a steady rate, each with a number in its format, so that every single one can be
+//! accounted for.
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the last answers may be on their way before they count as lost. Longer than any restart takes.
-const LAST_CALL: Duration = Duration::from_secs(5);
+use super::machine::SOON;
+
+/// How many requests may be without a response at a time. The socket unit promises to hold as many,
+/// so none is lost however long the daemon gets no processor.
+const WINDOW: usize = 10_000;
+
+/// How many are sent without a pause, so that a load which is behind its rate, because the machine
+/// is busy, does not fill the kernel's queues between the hosts.
+const BURST: usize = 64;
+
+/// How long a load may last.
+const LONGEST: usize = 600;
 
 /// What became of a load.
 pub struct Tally {
-    /// How many questions were sent.
+    /// How many requests were sent.
     pub asked: usize,
-    /// The numbers of those that got no answer.
+    /// The numbers of those that got no response.
     pub lost: Vec<usize>,
-    /// Answers that were not the text to their question.
+    /// Responses that were not the text to their request, or that came twice.
     pub wrong: usize,
-    /// The longest that an answer took.
-    pub slowest: Duration,
-    /// Questions a second, over all of it.
+    /// Requests a second, over all of it.
     pub rate: f64,
 }
 
@@ -31,12 +40,11 @@ impl fmt::Display for Tally {
             asked,
             lost,
             wrong,
-            slowest,
             rate,
         } = self;
         write!(
             f,
-            "{asked} asked at {rate:.0}/s, {} lost, {wrong} wrong, slowest {slowest:.1?}",
+            "{asked} asked at {rate:.0}/s, {} lost, {wrong} wrong",
             lost.len()
         )?;
         match (lost.first(), lost.last()) {
@@ -47,8 +55,13 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    /// How many were lost of those asked up to the first mark, from there to the second and so on, and of those asked
-    /// after the last. A mark is what [`Load::asked`] said.
+    /// Whether each request got its response.
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_empty() && self.wrong == 0
+    }
+
+    /// How many were lost of those asked up to the first mark, from there to the second and so on,
+    /// and of those asked after the last. A mark is a result of [`Load::asked`].
     pub fn lost_between(&self, marks: &[usize]) -> Vec<usize> {
         let mut lost = vec![0; marks.len() + 1];
         for number in &self.lost {
@@ -65,17 +78,8 @@ struct Shared {
     asked: AtomicUsize,
     answered: AtomicUsize,
     wrong: AtomicUsize,
-    /// When each question was sent and answered, in nanoseconds from the start; 0 for not yet.
-    sent: Vec<AtomicU64>,
-    heard: Vec<AtomicU64>,
-}
-
-impl Shared {
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos())
-            .expect("a short test")
-            .max(1)
-    }
+    /// Whether each request has its response.
+    received: Mutex<Vec<bool>>,
 }
 
 /// A running load.
@@ -86,10 +90,9 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts asking through all the sockets in turn, `rate` questions a second in all, for a minute at most.
+    /// Starts to send through all the sockets in turn, `rate` requests a second in all, or as many
+    /// as get their responses.
     pub fn start(sockets: Vec<UdpSocket>, rate: usize) -> Self {
-        let room = rate * 60;
-        let blank = || (0..room).map(|_| AtomicU64::new(0)).collect();
         let shared = Arc::new(Shared {
             start: Instant::now(),
             stop: false.into(),
@@ -97,8 +100,7 @@ impl Load {
             asked: 0.into(),
             answered: 0.into(),
             wrong: 0.into(),
-            sent: blank(),
-            heard: blank(),
+            received: vec![false; rate * LONGEST].into(),
         });
         let receivers = sockets
             .iter()
@@ -108,12 +110,12 @@ impl Load {
                 socket
                     .set_read_timeout(Some(Duration::from_millis(20)))
                     .expect("a time-out");
-                std::thread::spawn(move || listen(&shared, &socket))
+                std::thread::spawn(move || receive(&shared, &socket))
             })
             .collect();
         let sender = {
             let shared = shared.clone();
-            std::thread::spawn(move || ask(&shared, &sockets, rate))
+            std::thread::spawn(move || send(&shared, &sockets, rate))
         };
         Self {
             shared,
@@ -122,45 +124,40 @@ impl Load {
         }
     }
 
-    /// How many have been asked so far: their numbers are below this.
+    /// How many have been sent so far: their numbers are below this.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Relaxed)
     }
 
-    /// How many have been answered so far.
+    /// How many have their responses so far.
     pub fn answered(&self) -> usize {
         self.shared.answered.load(Relaxed)
     }
 
-    /// Stops asking, waits for the last answers and counts.
-    pub fn stop(mut self) -> Tally {
+    /// Stops sending, and waits for responses until the tally is as expected, or for [`SOON`].
+    pub fn stop(mut self, expected: impl Fn(&Tally) -> bool) -> Tally {
         self.shared.stop.store(true, Relaxed);
         let sender = self.sender.take().expect("stopped once");
         sender.join().expect("the sender");
         let took = self.shared.start.elapsed();
-        let asked = self.shared.asked.load(Relaxed);
         let last = Instant::now();
-        while self.answered() < asked && last.elapsed() < LAST_CALL {
-            std::thread::sleep(Duration::from_millis(2));
+        while !expected(&self.tally(took)) && last.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(20));
         }
         self.shared.done.store(true, Relaxed);
         for receiver in self.receivers.drain(..) {
             receiver.join().expect("a receiver");
         }
-        let both = self.shared.sent.iter().zip(&self.shared.heard).take(asked);
-        let trips = both.map(|(sent, heard)| (sent.load(Relaxed), heard.load(Relaxed)));
-        let (mut lost, mut slowest) = (Vec::new(), 0);
-        for (number, (sent, heard)) in trips.enumerate() {
-            match heard {
-                0 => lost.push(number),
-                _ => slowest = slowest.max(heard.saturating_sub(sent)),
-            }
-        }
+        self.tally(took)
+    }
+
+    fn tally(&self, took: Duration) -> Tally {
+        let asked = self.asked();
+        let received = self.shared.received.lock().expect("no panic");
         Tally {
             asked,
-            lost,
+            lost: (0..asked).filter(|number| !received[*number]).collect(),
             wrong: self.shared.wrong.load(Relaxed),
-            slowest: Duration::from_nanos(slowest),
             rate: asked as f64 / took.as_secs_f64(),
         }
     }
@@ -173,14 +170,14 @@ impl Drop for Load {
     }
 }
 
-/// The question with this number.
-pub fn question(number: usize) -> String {
+/// The request with this number.
+pub fn request(number: usize) -> String {
     format!("%H:%M:%S #{number}")
 }
 
-/// The number that an answer carries, if it is the text to such a question.
-pub fn number(answer: &[u8]) -> Option<usize> {
-    let (time, number) = std::str::from_utf8(answer).ok()?.split_once(" #")?;
+/// The number in a response, if it is the text to such a request.
+pub fn number(response: &[u8]) -> Option<usize> {
+    let (time, number) = std::str::from_utf8(response).ok()?.split_once(" #")?;
     let mut digits = time.bytes().enumerate();
     let clock = digits.all(|(at, byte)| {
         if at % 3 == 2 {
@@ -194,34 +191,37 @@ pub fn number(answer: &[u8]) -> Option<usize> {
         .flatten()
 }
 
-fn ask(shared: &Shared, sockets: &[UdpSocket], rate: usize) {
+fn send(shared: &Shared, sockets: &[UdpSocket], rate: usize) {
     let mut number = 0;
-    while !shared.stop.load(Relaxed) && number < shared.sent.len() {
+    while !shared.stop.load(Relaxed) {
         let due = (shared.start.elapsed().as_secs_f64() * rate as f64) as usize;
-        while number < due.min(shared.sent.len()) {
-            shared.sent[number].store(shared.now(), Relaxed);
-            match sockets[number % sockets.len()].send(question(number).as_bytes()) {
+        let admitted = shared.answered.load(Relaxed) + WINDOW;
+        let last = due.min(admitted).min(rate * LONGEST);
+        for _ in 0..last.saturating_sub(number).min(BURST) {
+            match sockets[number % sockets.len()].send(request(number).as_bytes()) {
                 Ok(_) => {
                     number += 1;
                     shared.asked.store(number, Relaxed);
                 }
-                // The news of an earlier question; this one has not been sent.
+                // The error of an earlier request; this one has not been sent.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                Err(error) => panic!("question {number}: {error}"),
+                Err(error) => panic!("request {number}: {error}"),
             }
         }
         std::thread::sleep(Duration::from_micros(500));
     }
 }
 
-fn listen(shared: &Shared, socket: &UdpSocket) {
+fn receive(shared: &Shared, socket: &UdpSocket) {
     let mut buffer = [0; 2048];
     while !shared.done.load(Relaxed) {
         let Ok(length) = socket.recv(&mut buffer) else {
             continue;
         };
-        match number(&buffer[..length]).and_then(|number| shared.heard.get(number)) {
-            Some(heard) if heard.swap(shared.now(), Relaxed) == 0 => {
+        let mut received = shared.received.lock().expect("no panic");
+        match number(&buffer[..length]).and_then(|number| received.get_mut(number)) {
+            Some(received) if !*received => {
+                *received = true;
                 shared.answered.fetch_add(1, Relaxed);
             }
             _ => {

@@ -1,4 +1,5 @@
-//! A machine of its own to install things on: a real systemd as PID 1 of fresh namespaces (see `boot`).
+//! A machine of its own to install things on: a real systemd as PID 1 of fresh namespaces (see
+//! `boot`).
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-/// What a test waits at most for something that takes a moment.
-pub const SOON: Duration = Duration::from_secs(10);
+/// Ends a wait for something that must happen. No machine is so busy that it is reached.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Polls until `ready` gives something; the last resort is a panic that says what never came.
 pub fn wait_for<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
@@ -28,7 +29,8 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> Op
     }
 }
 
-/// A booted systemd. Nothing of it outlives the value, and the kernel kills it should the test process die first.
+/// A booted systemd. Nothing of it outlives the value, and the kernel kills it should the test
+/// process die first.
 pub struct Machine {
     outer: Child,
     inner: u32,
@@ -40,13 +42,14 @@ pub struct Machine {
 impl Machine {
     /// Boots, or says why this machine can't and returns `None`: the test is then skipped.
     ///
-    /// One machine runs at a time, because the tests measure: two of them on one small host would measure each other.
+    /// One machine runs at a time: several on a small host would only slow each other down.
     pub fn boot() -> Option<Self> {
         if let Err(reason) = can_boot() {
             super::support::skip(&reason);
             return None;
         }
-        // Whatever the umask of whoever runs the tests: the daemon inside is nobody, and has to read what is put there.
+        // Whatever the umask of whoever runs the tests: the daemon inside is nobody, and has to
+        // read what is put there.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let turn =
@@ -137,13 +140,14 @@ impl Machine {
         printed
     }
 
-    /// Runs a line of shell inside that has to succeed. Every command of the README goes through here as written.
+    /// Runs a line of shell inside that has to succeed. Every command of the README goes through
+    /// here as written.
     pub fn sh(&self, line: &str) -> String {
         self.run(&["sh", "-ec", line])
     }
 
-    /// Copies a file of this host into the machine's /root, which nothing else looks at; whoever can get at it there may
-    /// read and execute it, whatever its mode here.
+    /// Copies a file of this host into the machine's /root, which nothing else looks at; whoever
+    /// can get at it there may read and execute it, whatever its mode here.
     pub fn copy_in(&self, file: &Path) -> String {
         let inside = format!(
             "/root/{}",
@@ -222,7 +226,8 @@ impl Drop for Machine {
         }
         // unshare's --kill-child takes the inside down with it.
         let _ = self.outer.kill();
-        // Dead, it is in nobody's way; the kernel takes a second more to clear its file systems away.
+        // Dead, it is in nobody's way; the kernel takes a second more to clear its file systems
+        // away.
         self.turn = None;
         let _ = self.outer.wait();
         let start = Instant::now();

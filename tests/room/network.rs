@@ -13,11 +13,13 @@ pub const V4: &str = "192.168.7.10";
 pub const V6: &str = "fd00:7::10";
 /// Its address in another private network, where host 0 has a foot too.
 pub const OTHER: &str = "10.1.2.10";
-/// Its address on a network that is none of the private ones (TEST-NET-3, RFC 5737), and host 0's there.
-pub const PUBLIC: &str = "203.0.113.10";
+/// Its address on a network that is none of the private ones (TEST-NET-3, RFC 5737), and host 0's
+/// there.
+const PUBLIC: &str = "203.0.113.10";
 const STRANGER: &str = "203.0.113.7";
 
-/// A network namespace, held by a process that does nothing else: gone with it, so no name is left behind.
+/// A network namespace, held by a process that does nothing else: gone with it, so no name is left
+/// behind.
 struct Namespace(Child);
 
 impl Namespace {
@@ -120,7 +122,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// Puts the machine's eth0 and those of three new hosts on a switch; host 0 also has a public address.
+    /// Puts the machine's eth0 and those of three new hosts on a switch; host 0 also has a public
+    /// address.
     pub fn around(machine: &Machine) -> Self {
         let switch = Namespace::new();
         let port = switch.0.id();

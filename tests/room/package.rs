@@ -1,4 +1,5 @@
-//! The package under test: made by the one documented command, out of the binaries that this test run has built.
+//! The package under test: made by the one documented command, out of the binaries that this test
+//! run has built.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Builds the package as revision `revision` of this version.
 ///
-/// `systemd/package --no-build` packs release binaries. Building those again would cost every test run a minute, so it
-/// gets a target folder of its own, with the binaries of this run's profile where the release ones would be.
+/// `systemd/package --no-build` packs release binaries. Building those again would cost every test
+/// run a minute, so it gets a target folder of its own, with the binaries of this run's profile
+/// where the release ones would be.
 pub fn package(revision: u32) -> PathBuf {
     static BUILT: Mutex<BTreeMap<u32, PathBuf>> = Mutex::new(BTreeMap::new());
     // A test that failed to build one leaves it to the next to fail, too.

@@ -1,5 +1,6 @@
-//! What a broken-into daemon would try. It is started in the daemon's place, under the daemon's own unit, and prints
-//! each thing that it could do; outside the sandbox, as the control, it can do all of them.
+//! What an attacker who has taken over the daemon would try. It is started in the daemon's place,
+//! under the daemon's own unit, and prints each thing that it could do. Outside the sandbox, as the
+//! control, it can do all of them.
 //!
 //! Compiled by itself, with the standard library alone.
 
@@ -11,20 +12,50 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every file and folder below `folder` on disk-like file systems. /proc is looked at by itself.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>, folders: &mut Vec<PathBuf>) {
-    folders.push(folder.to_owned());
+/// The units let the daemon map what is in these as code, so it can be executed as well. (It is
+/// there for the loader; an executed program of these would have no more rights than the daemon.)
+const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
+
+#[derive(Default)]
+struct Seen {
+    files: usize,
+    folders: usize,
+    /// Executable files that are neither the daemon nor among the libraries.
+    executables: Vec<PathBuf>,
+}
+
+/// Tries to write to every file and folder below `folder`. /proc is looked at by itself.
+fn walk(folder: &Path, seen: &mut Seen) {
+    seen.folders += 1;
+    let new = folder.join("probe");
+    if File::create(&new).is_ok() {
+        println!("probe: could create {}", new.display());
+        let _ = fs::remove_file(new);
+    }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, kind) = (entry.path(), entry.file_type());
         match kind {
-            Ok(kind) if kind.is_dir() && path != Path::new("/proc") => walk(&path, files, folders),
-            Ok(kind) if kind.is_file() => files.push(path),
+            Ok(kind) if kind.is_dir() && path != Path::new("/proc") => walk(&path, seen),
+            Ok(kind) if kind.is_file() => {
+                seen.files += 1;
+                // Append, so that the control changes nothing.
+                if OpenOptions::new().append(true).open(&path).is_ok() {
+                    println!("probe: could write {}", path.display());
+                }
+                let executable = entry
+                    .metadata()
+                    .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
+                let library = LIBRARIES.iter().any(|folder| path.starts_with(folder));
+                if executable && !library && !path.ends_with("wallclockd") {
+                    seen.executables.push(path);
+                }
+            }
             _ => {}
         }
     }
 }
 
-/// `argv[1]`, if there is one, limits the walk to a folder: the control has no need to look at a whole host.
+/// `argv[1]`, if there is one, limits the walk to a folder: the control need not try a whole host.
 pub fn main() {
     if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
         let socket = UnixDatagram::unbound().expect("a socket for systemd");
@@ -33,27 +64,12 @@ pub fn main() {
     println!("probe: begins");
     let mut arguments = std::env::args_os().skip(1);
     let root = arguments.next().map_or("/".into(), PathBuf::from);
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    walk(&root, &mut files, &mut folders);
+    let mut seen = Seen::default();
+    walk(&root, &mut seen);
     println!(
         "probe: sees {} files in {} folders",
-        files.len(),
-        folders.len()
+        seen.files, seen.folders
     );
-
-    for folder in &folders {
-        let new = folder.join("probe");
-        if File::create(&new).is_ok() {
-            println!("probe: could create {}", new.display());
-            let _ = fs::remove_file(new);
-        }
-    }
-    for file in &files {
-        // Append, so that the control changes nothing.
-        if OpenOptions::new().append(true).open(file).is_ok() {
-            println!("probe: could write {}", file.display());
-        }
-    }
 
     for address in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
         if UdpSocket::bind(address).is_ok() || TcpListener::bind(address).is_ok() {
@@ -80,9 +96,6 @@ pub fn main() {
     }
 
     // A child first, then itself: what can't fork could still turn into something else.
-    let executable = |file: &&PathBuf| {
-        fs::metadata(file).is_ok_and(|data| data.permissions().mode() & 0o111 != 0)
-    };
     let shells = [
         "/bin/sh",
         "/usr/bin/env",
@@ -90,27 +103,19 @@ pub fn main() {
         "/usr/bin/perl",
     ]
     .map(PathBuf::from);
-    let programs: Vec<_> = shells
-        .iter()
-        .chain(files.iter().filter(executable))
-        .collect();
-    if Command::new(programs[0])
+    if Command::new(&shells[0])
         .args(["-c", "exit"])
         .status()
         .is_ok()
     {
         println!("probe: could start a child");
     }
-    for program in programs {
-        // The daemon itself, and what it is linked against, have to be executable for it to be started at all.
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        if name != "wallclockd" && !name.starts_with("ld-linux") && !name.starts_with("libc.so") {
-            println!("probe: executes {}", program.display());
-            // Comes back only if it did not work.
-            let _ = Command::new(program)
-                .args(["-c", "echo probe: could execute a shell"])
-                .exec();
-        }
+    for program in shells.iter().chain(&seen.executables) {
+        println!("probe: executes {}", program.display());
+        // Comes back only if it did not work.
+        let _ = Command::new(program)
+            .args(["-c", "echo probe: could execute a shell"])
+            .exec();
     }
     println!("probe: ends");
     loop {

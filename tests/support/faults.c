@@ -66,13 +66,17 @@ int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags
 	return fails(SEND) ? -1 : next(socket, messages, count, flags);
 }
 
-int poll(struct pollfd *descriptors, nfds_t count, int patience)
+int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
 {
-	NEXT(poll);
+	NEXT(ppoll);
 	/* A send buffer that is full stays so while sends fail for it. */
-	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN)
-		return next(NULL, 0, patience < faults()->stretch ? faults()->stretch : patience);
-	return fails(POLL) ? -1 : next(descriptors, count, patience);
+	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN) {
+		int least = faults()->stretch;
+		struct timespec stretched = {least / 1000, least % 1000 * 1000000L};
+		long given = timeout ? timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000 : 0;
+		return next(NULL, 0, timeout && given < least ? &stretched : timeout, mask);
+	}
+	return fails(POLL) ? -1 : next(descriptors, count, timeout, mask);
 }
 
 int adjtimex(struct timex *about)

@@ -289,7 +289,9 @@ pub fn is_blank(question: &[u8]) -> bool {
 
 /// Rules 2 and 3 in the sender's own words.
 pub fn is_silent(question: &[u8]) -> bool {
-    percents(question) == 0 && !is_blank(question)
+    // Of a longer question only the first 1024 bytes count, and it is never blank.
+    let head = &question[..question.len().min(1024)];
+    percents(head) == 0 && (question.len() > 1024 || !is_blank(question))
 }
 
 /// Holds an answer against the rules, in the sender's own words, and against the library's own rendering of some moment between.
@@ -299,7 +301,8 @@ pub fn judge(
     between: Between,
     clock: &Clock,
 ) -> Result<(), String> {
-    let format = if is_blank(question) {
+    let blank = is_blank(question) && question.len() <= 1024;
+    let format = if blank {
         DEFAULT_FORMAT.as_bytes()
     } else {
         question
@@ -310,7 +313,7 @@ pub fn judge(
     if 2 * percents(answer) > percents(question) {
         return Err(format!("{} percent signs", percents(answer)));
     }
-    let parsed = if question.len() > 1024 && !is_blank(question) {
+    let parsed = if question.len() > 1024 {
         None
     } else {
         Format::parse(format).ok()
