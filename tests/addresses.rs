@@ -214,7 +214,8 @@ fn answers_that_wait_for_neighbours_who_are_not_there_hold_up_nobody_elses() {
         .nth(2)
         .expect("a link-layer address");
     clock.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
-    // The kernel gives a neighbour up after three tries, a minute each: what waits for one waits longer than an asker.
+    // The kernel gives a neighbour up after three tries, a minute each: what waits for one waits
+    // longer than an asker.
     for (host, setting) in [
         (&asker, "8 >/proc/sys/net/ipv4/conf/all/arp_ignore"),
         (

@@ -28,8 +28,9 @@ fn said(output: &Output) -> (Option<i32>, &str, &str) {
     )
 }
 
-/// A server that answers each question as it is told to: all answers go back to whom asked, in order. The receiver has
-/// a message for each question, sent after its answers; it is closed where the server is wrong.
+/// A server that answers each question as it is told to: all answers go back to whom asked, in
+/// order. The receiver has a message for each question, sent after its answers; it is closed where
+/// the server is wrong.
 fn server(
     mut answers: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static,
 ) -> (String, Receiver<()>) {

@@ -403,7 +403,8 @@ fn the_watchdog_is_fed_while_the_clock_steps() {
     daemon.check_shifted(0);
     take();
     let (start, before) = (Instant::now(), daemon.process.on_cpu());
-    // Half of 200 ms is what is due; were the steps to count, it would be hours. Nothing may make it early.
+    // Half of 200 ms is what is due; were the steps to count, it would be hours. Nothing may make
+    // it early.
     let (mut fed, mut step) = (0, 0);
     until("it is not fed", || {
         let shift = [3600, -3600, 86_400, 0, -7][step % 5] * 1_000_000_000;

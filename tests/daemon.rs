@@ -261,8 +261,8 @@ const TURNS: u64 = 100;
 #[test]
 fn a_forged_datagram_between_two_daemons_starts_no_loop() {
     let ((mut a, a_address), (mut b, b_address)) = (daemon(), daemon());
-    // What a daemon sends is with the other before it takes the next question: each round of questions to both lets a
-    // loop of the two turn at least once.
+    // What a daemon sends is with the other before it takes the next question: each round of
+    // questions to both lets a loop of the two turn at least once.
     let ask_both = |rounds: u64| {
         for _ in 0..rounds {
             ask(a_address, b"%s");

@@ -37,8 +37,8 @@ fn pages() -> [Page; 2] {
 /// Seconds after which a shell is ended, which then has failed.
 const HANG: &str = "120";
 
-/// How often an example is run whose server did not answer in the time that the page gives it: on a busy machine it may
-/// not, once.
+/// How often an example is run whose server did not answer in the time that the page gives it: on a
+/// busy machine it may not, once.
 const PLAYS: usize = 5;
 
 /// A folder of this test's own.
@@ -484,7 +484,8 @@ fn shape(text: &str) -> String {
     shape
 }
 
-/// Plays an example, and again where an answer did not come in time: only that depends on the machine.
+/// Plays an example, and again where an answer did not come in time: only that depends on the
+/// machine.
 fn played(stage: &Stage, number: usize, commands: &[String]) -> (Vec<String>, String) {
     let mut plays = 0;
     loop {
@@ -585,7 +586,8 @@ fn the_small_clients_of_the_page_get_the_time_and_know_a_refusal() {
                 plays += 1;
                 let output = command().args([&host, &port, format]).output();
                 let output = output.expect("it runs");
-                // Each waits for a second and ends in its own way: with nothing told, by an exception, by SIGALRM.
+                // Each waits for a second and ends in its own way: with nothing told, by an
+                // exception, by SIGALRM.
                 let said = String::from_utf8_lossy(&output.stderr);
                 let late = said == "no time: \n"
                     || said.contains("TimeoutError")

@@ -125,8 +125,9 @@ fn a_full_send_buffer_is_waited_for_once_a_batch() {
     daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
     line_to(daemon.address).send(b"%s").expect("it is sent");
     until("it fails", || daemon.faults.failed(Call::Send) == 2);
-    // That wait was in vain, so the next batch is given up without one, and for the time being all that follow. Had each
-    // a wait of its own, the twenty would take twice as long as anything is waited for here.
+    // That wait was in vain, so the next batch is given up without one, and for the time being all
+    // that follow. Had each a wait of its own, the twenty would take twice as long as anything is
+    // waited for here.
     daemon.faults.stretch(PATIENCE / 10);
     let given_up = Instant::now();
     for number in 1..=20 {
@@ -166,7 +167,8 @@ fn a_lasting_fault_does_not_make_it_spin_and_the_first_question_after_it_is_answ
         daemon.process.signal("USR1");
         client.send(b"%Z").expect("it is sent");
         until("the call fails", || daemon.faults.failed(call) > 0);
-        // It pauses for 10 ms after each failure, but for the first 64 of those that may be in order.
+        // It pauses for 10 ms after each failure, but for the first 64 of those that may be in
+        // order.
         let (start, before) = (Instant::now(), daemon.faults.failed(call));
         std::thread::sleep(Duration::from_millis(300));
         let calls = daemon.faults.failed(call) - before;

@@ -52,7 +52,8 @@ fn icmp_errors_that_a_socket_queues_are_no_trouble() {
     for _ in 0..20 {
         line_to(address).send(b"%Z").expect("it is sent");
     }
-    // On loopback the ICMP error comes with the answer's sending, and this question is taken after all of those.
+    // On loopback the ICMP error comes with the answer's sending, and this question is taken after
+    // all of those.
     assert_eq!(ask(address, b"%Z"), b"UTC");
     process.signal("TERM");
     assert!(process.wait().success());

@@ -74,8 +74,8 @@ fn python(library_and_shift: Option<(&Path, &str)>) -> Option<(Process, SocketAd
     Some((server, address))
 }
 
-/// A server as plain as the Python original: whole seconds only, each begun so late, and what it does not know as it
-/// stands. It ends with this process.
+/// A server as plain as the Python original: whole seconds only, each begun so late, and what it
+/// does not know as it stands. It ends with this process.
 fn whole_seconds(late: Duration) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("it is bound");
@@ -212,7 +212,8 @@ fn whole_seconds_that_begin_late_by_up_to_a_tick_are_allowed_for() {
             told.contains(-(late.as_nanos() as Nanos)),
             "{late:?}: {found:?}"
         );
-        // One, then at most four passes over an edge, each of a 32nd of what is open from question to question.
+        // One, then at most four passes over an edge, each of a 32nd of what is open from question
+        // to question.
         assert!((2..=1 + 4 * 33).contains(&found.samples), "{found:?}");
     };
     thread::scope(|scope| {
@@ -228,7 +229,8 @@ fn the_python_original_is_measured_by_its_whole_seconds() {
     let Some((_server, server)) = python(None) else {
         return;
     };
-    // By time(2) its seconds begin late, on a virtual machine by more than the kernel's tick, but not by so much.
+    // By time(2) its seconds begin late, on a virtual machine by more than the kernel's tick, but
+    // not by so much.
     let wanted = MeasurementConfig {
         tick: SECOND / 4,
         ..EXACT
@@ -744,8 +746,8 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
         })
         .collect();
     assert!(!bounds.is_empty(), "{shown:?}");
-    // Each is narrower, but for what the clocks may drift apart in the second between two edges, and for the rounding to
-    // three digits.
+    // Each is narrower, but for what the clocks may drift apart in the second between two edges,
+    // and for the rounding to three digits.
     assert!(
         bounds
             .windows(2)

@@ -74,8 +74,9 @@ fn a_daemon_follows_the_zones_file_however_it_changes() {
     );
 }
 
-/// Writes a file anew, until its time of modification is another than before: the kernel's clock for that ticks slowly,
-/// and a change within one tick to a text of the same length is none that a look at the file could see.
+/// Writes a file anew, until its time of modification is another than before: the kernel's clock
+/// for that ticks slowly, and a change within one tick to a text of the same length is none that a
+/// look at the file could see.
 fn rewrite(path: &Path, contents: &[u8]) {
     let modified = || fs::metadata(path).and_then(|about| about.modified());
     let before = modified().expect("a file");

@@ -1,4 +1,5 @@
-//! Prints how many tests of this `cargo test` run were skipped, and why. Its name makes it the last test program.
+//! Prints how many tests of this `cargo test` run were skipped, and why. Its name makes it the last
+//! test program.
 
 #[path = "support/skipped.rs"]
 mod skipped;

@@ -109,8 +109,10 @@ impl Server {
                 log::info!("{}", worker.status_line(&listeners));
             }
             let timeout = worker.notify(&listeners);
-            // Every socket gets its turn, whatever the others hold.
-            let all_empty = listeners.iter().fold(true, |e, l| worker.serve(l) && e);
+            let mut all_empty = true;
+            for listener in &listeners {
+                all_empty &= worker.serve(listener);
+            }
             if all_empty {
                 worker.sleep(&mut descriptors, timeout);
                 if !descriptors[0].revents().is_empty() {

@@ -14,6 +14,7 @@ pub const NANOSECONDS: &str = "%s.%N";
 pub const SIXTY_FOUR: &str = "64 formats in turn";
 pub const DIFFERENT: &str = "10,000 formats in turn";
 pub const LONGEST: &str = "1024 bytes";
+pub const BESIDE_DUAL: &str = "x the floor on [::]";
 pub const GLIBCS: &str = "every conversion of glibc, new";
 pub const DEAREST: &str = "1024 bytes, new: the dearest";
 pub const BASES_DEAREST: &str = "1024 bytes, new: the dearest of the base";
@@ -83,6 +84,8 @@ pub struct Row {
     pub question: &'static str,
     pub workload: Workload,
     pub samples: Vec<Sample>,
+    /// Which of the floors it is measured beside.
+    pub beside: Peer,
     /// The floor's cost beside each sample.
     pub floor: Vec<f64>,
     /// On-CPU nanoseconds of all but the dearest hundredth of answers, in each round; only where one is asked for at a time.
@@ -96,6 +99,7 @@ impl Row {
             question,
             workload,
             samples: Vec::new(),
+            beside: Peer::Floor,
             floor: Vec::new(),
             p99: Vec::new(),
         }

@@ -288,6 +288,11 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
         ours(DIFFERENT, Workload::formats(&questions::different(FORMATS))),
         alike(Peer::Anywhere),
         alike(Peer::Installed),
+        Row {
+            beside: Peer::DualFloor,
+            question: BESIDE_DUAL,
+            ..alike(Peer::Installed)
+        },
         alike(Peer::Chronyd),
         alike(Peer::Python),
         Row::new(Peer::Floor, LONGEST, longest),
@@ -298,7 +303,7 @@ fn rows(dearest: &Dearest, daemon: &Server) -> io::Result<Vec<Row>> {
     ])
 }
 
-/// Every row for a slice, each beside the floor.
+/// Every row for a slice, each beside the floor, in short turns: a neighbour that comes or goes meets few pairs.
 fn crowds(
     load: &mut Load,
     plan: &Plan,
@@ -308,24 +313,32 @@ fn crowds(
     rows: &mut [Row],
 ) -> io::Result<()> {
     let mut beside = Peer::Floor.workload();
-    let (slice, warm_up) = (Until::Elapsed(plan.slice), Until::Elapsed(plan.slice / 10));
+    let (turn, warm_up) = (plan.slice / TURNS, Until::Elapsed(plan.slice / 10));
     for row in rows {
         let Some(server) = &servers[row.peer as usize] else {
             continue;
         };
+        let floor = match (row.beside, &servers[Peer::DualFloor as usize]) {
+            (Peer::DualFloor, Some(dual)) => dual,
+            _ => floor,
+        };
         // What a process does for the first time is no part of what an answer costs.
         measure::crowd(load, server, &mut row.workload, warm_up)?;
-        let mut theirs = |load: &mut Load| measure::crowd(load, server, &mut row.workload, slice);
-        let mut floors = |load: &mut Load| measure::crowd(load, floor, &mut beside, slice);
-        // Who goes first may have the better of it: each does in turn.
-        let (floor, sample) = if round.is_multiple_of(2) {
-            (floors(load)?, theirs(load)?)
-        } else {
-            let sample = theirs(load)?;
-            (floors(load)?, sample)
-        };
-        row.floor.push(floor.cost);
-        row.samples.push(sample);
+        for number in 0..TURNS as usize {
+            let turn = Until::Elapsed(turn);
+            let mut theirs =
+                |load: &mut Load| measure::crowd(load, server, &mut row.workload, turn);
+            let mut floors = |load: &mut Load| measure::crowd(load, floor, &mut beside, turn);
+            // Who goes first may have the better of it: each does in turn.
+            let (floor, sample) = if (round + number).is_multiple_of(2) {
+                (floors(load)?, theirs(load)?)
+            } else {
+                let sample = theirs(load)?;
+                (floors(load)?, sample)
+            };
+            row.floor.push(floor.cost);
+            row.samples.push(sample);
+        }
     }
     Ok(())
 }
@@ -538,8 +551,9 @@ fn compare(
         }
         let turn = Until::Elapsed(plan.slice / TURNS);
         let mut sample = |server| measure::crowd(load, server, &mut row.workload, turn);
-        sample(&ours)?;
-        sample(&bases)?;
+        for server in [&ours, &bases] {
+            sample(server)?;
+        }
         for _ in 0..TURNS {
             row.floor.push(sample(&bases)?.cost);
             row.samples.push(sample(&ours)?);

@@ -19,7 +19,7 @@ struct faults {
 	int left[CALLS];   /* so many times; -1: for ever */
 	int failed[CALLS]; /* so often it has */
 	int discipline;    /* 0: ask the kernel, 1: synchronised, 2: not */
-	int stretch;       /* a wait for a full send buffer to empty lasts at least so many ms, if no signal ends it */
+	int stretch;       /* the least ms of a wait for room in a send buffer that no signal ends */
 };
 
 static volatile struct faults *faults(void)

@@ -554,10 +554,11 @@ pub fn touch(server: SocketAddr, paused: impl Fn(bool)) {
     panic!("it does not answer");
 }
 
-/// Resident memory of a process, in KiB.
+/// Resident memory of a process, in KiB. By its pages: VmRSS of /proc/PID/status is, on some
+/// kernels, a sum of counters that each lag behind by as much as a small leak.
 pub fn resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).expect("it lives");
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .expect("a number")
 }

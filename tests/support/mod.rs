@@ -16,14 +16,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-/// After this long, whatever was waited for is taken never to happen. It bounds a hang and nothing else.
+/// After this long, whatever was waited for is taken never to happen. It bounds a hang and nothing
+/// else.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How old a daemon's knowledge of a zone file or of the kernel's clock may be: a second, and what the clock that it is
-/// counted by may be slewed meanwhile.
+/// How old a daemon's knowledge of a zone file or of the kernel's clock may be: a second, and what
+/// the clock that it is counted by may be slewed meanwhile.
 pub const LOOK: Duration = Duration::from_millis(1_010);
 
-/// Counts a test, or a part of one, that does not run here; with WALLCLOCK_TEST_ALL=1 that is a failure.
+/// Counts a test, or a part of one, that does not run here; with WALLCLOCK_TEST_ALL=1 that is a
+/// failure.
 pub fn skip(reason: &str) {
     assert!(
         env::var_os("WALLCLOCK_TEST_ALL").is_none_or(|all| all != "1"),
@@ -35,7 +37,8 @@ pub fn skip(reason: &str) {
     }
 }
 
-/// Whether this program can be run. A stand-in that finds no program behind it ends with status 127.
+/// Whether this program can be run. A stand-in that finds no program behind it ends with status
+/// 127.
 pub fn has(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
@@ -120,7 +123,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Asks until the answer is the expected one, which it must be for a question asked later than [`LOOK`] after `changed`.
+/// Asks until the answer is the expected one, which it must be for a question asked later than
+/// [`LOOK`] after `changed`.
 #[track_caller]
 pub fn follows(server: SocketAddr, question: &[u8], expected: &[u8], changed: Instant) {
     loop {
@@ -139,7 +143,8 @@ pub fn follows(server: SocketAddr, question: &[u8], expected: &[u8], changed: In
     }
 }
 
-/// Asks until a question asked later than [`LOOK`] after `changed` is answered: all answers must be the expected one.
+/// Asks until a question asked later than [`LOOK`] after `changed` is answered: all answers must be
+/// the expected one.
 #[track_caller]
 pub fn stays(server: SocketAddr, question: &[u8], expected: &[u8], changed: Instant) {
     loop {
@@ -232,8 +237,8 @@ pub fn switches(process: u32) -> u64 {
         .sum()
 }
 
-/// A port that is closed to all, and stays so while the socket lives: it is connected to another port, and the kernel
-/// refuses what comes from elsewhere.
+/// A port that is closed to all, and stays so while the socket lives: it is connected to another
+/// port, and the kernel refuses what comes from elsewhere.
 pub fn closed_port() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     socket.connect("127.0.0.1:9").expect("a route");

@@ -1,7 +1,9 @@
-//! The skipped tests of one `cargo test` run, recorded by all its test programs and counted by the last.
+//! The skipped tests of one `cargo test` run, recorded by all its test programs and counted by the
+//! last.
 //!
-//! The programs of one run have the same parent, cargo. Its process id and start time name the record, so that two runs
-//! at the same time do not mix, and the record of a run that did not get to its end is known to be left over.
+//! The programs of one run have the same parent, cargo. Its process id and start time name the
+//! record, so that two runs at the same time do not mix, and the record of a run that did not get
+//! to its end is known to be left over.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -14,17 +16,20 @@ const PREFIX: &str = "skipped-tests-";
 
 /// Adds one skipped test to the record of this run.
 ///
-/// One short write to a file in append mode: lines of other threads and programs do not mix with it.
+/// One short write to a file in append mode: lines of other threads and programs do not mix with
+/// it.
 pub fn record(reason: &str) -> io::Result<()> {
     let line = reason.replace('\n', " ") + "\n";
     open(&path()?)?.write_all(line.as_bytes())
 }
 
-/// The skipped tests of this run in one line. Removes the record, and those of runs whose cargo has ended.
+/// The skipped tests of this run in one line. Removes the record, and those of runs whose cargo has
+/// ended.
 pub fn take() -> io::Result<String> {
     let path = path()?;
     let mut lines = String::new();
-    // Opened as by `record`: a record that can't be written is an error here too, and not a count of 0.
+    // Opened as by `record`: a record that can't be written is an error here too, and not a count
+    // of 0.
     open(&path)?.read_to_string(&mut lines)?;
     fs::remove_file(&path)?;
     for entry in fs::read_dir(folder())?.flatten() {
