@@ -4,8 +4,6 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(unsafe_code)]
 
-mod support;
-
 use std::env;
 use std::ffi::{CString, OsStr};
 use std::mem;

@@ -1,8 +1,7 @@
 //! Prints how many tests of this `cargo test` run were skipped, and why. Its name makes it the last
 //! test program.
 
-#[path = "support/skipped.rs"]
-mod skipped;
+use support::skipped;
 
 fn main() {
     // Whoever lists the tests runs none: this program has no test to list.

@@ -17,8 +17,6 @@ mod questions;
 mod report;
 mod results;
 mod rounds;
-#[path = "../support/mod.rs"]
-mod support;
 mod sys;
 mod table;
 

@@ -3,18 +3,13 @@
 //! Good ones and bad ones, 10,000 formats, hostile bytes, over IPv4 and IPv6, from 50,000 source ports in turn. Ends with a block of
 //! figures, and with a status other than 0 where an answer was wrong, or memory or descriptors grew.
 
-#[path = "../support/flood.rs"]
-mod flood;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::env;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use flood::{
+use support::flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
     judge, resident, socket_to, touch, verdict,
 };
@@ -194,7 +189,7 @@ impl Questions for Mix {
                 for one in between.seconds() {
                     if *second != one {
                         let mut room = [0; MAX_RESPONSE_LEN];
-                        let format = if flood::is_blank(question) {
+                        let format = if support::flood::is_blank(question) {
                             b"%Y-%m-%d %X"
                         } else {
                             &question[..]

@@ -45,7 +45,7 @@ impl Machine {
     /// One machine runs at a time: several on a small host would only slow each other down.
     pub fn boot() -> Option<Self> {
         if let Err(reason) = can_boot() {
-            super::support::skip(&reason);
+            support::skip(&reason);
             return None;
         }
         // Whatever the umask of whoever runs the tests: the daemon inside is nobody, and has to

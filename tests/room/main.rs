@@ -4,9 +4,6 @@
 //! an administrator would, and tests what the README promises. Where this host can't boot one,
 //! because it lacks root, systemd or a tool, the tests are skipped.
 
-#[allow(dead_code)]
-#[path = "../support/faults.rs"]
-mod faults;
 mod load;
 mod machine;
 mod network;
@@ -14,8 +11,6 @@ mod package;
 /// Compiled by itself and run inside; a module here so that it is checked like the rest.
 #[allow(dead_code)]
 mod probe;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fs;
 use std::net::UdpSocket;
@@ -960,7 +955,7 @@ fn both_states_of_the_clock_show_under_the_units() {
     };
     // The call is made, through the unit's own filter, and then its result is changed.
     let inside = machine.copy_in(library);
-    let faults = faults::Faults::at(machine.path("/root/faults"));
+    let faults = support::faults::Faults::at(machine.path("/root/faults"));
     machine.run(&["chmod", "666", "/root/faults"]);
     let preload = format!(
         "[Service]\nEnvironment=LD_PRELOAD=/faults.so FAULTS=/faults\n\
@@ -972,7 +967,7 @@ fn both_states_of_the_clock_show_under_the_units() {
     drop_in(&machine, "wallclockd@.service", "10-local.conf", &preload);
     let units = [(SERVICE, "[::1]:9527"), (instance, "127.0.0.9:9528")];
 
-    faults.discipline(faults::Discipline::Unsynchronised);
+    faults.discipline(support::faults::Discipline::Unsynchronised);
     machine.run(&["systemctl", "restart", SERVICE, instance]);
     for (unit, server) in units {
         status_says(&machine, unit, "clock=unsynchronised since=20");
@@ -980,7 +975,7 @@ fn both_states_of_the_clock_show_under_the_units() {
         let response = ask(&on(&machine, server), "%%", SOON);
         assert_eq!(response.as_deref(), Some("%"), "{unit}");
     }
-    faults.discipline(faults::Discipline::Synchronised);
+    faults.discipline(support::faults::Discipline::Synchronised);
     for (unit, _) in units {
         status_says(&machine, unit, "clock=synchronised error=1500us");
     }
@@ -997,10 +992,10 @@ fn both_states_of_the_clock_show_under_the_units() {
         }
     };
     let refused = "error: clock not synchronised";
-    reports(faults::Discipline::Synchronised, "%");
-    reports(faults::Discipline::Unsynchronised, refused);
-    reports(faults::Discipline::Synchronised, "%");
-    reports(faults::Discipline::Unsynchronised, refused);
+    reports(support::faults::Discipline::Synchronised, "%");
+    reports(support::faults::Discipline::Unsynchronised, refused);
+    reports(support::faults::Discipline::Synchronised, "%");
+    reports(support::faults::Discipline::Unsynchronised, refused);
     assert_eq!(warnings(&machine, UNKNOWN), 0);
 }
 

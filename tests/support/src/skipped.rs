@@ -4,13 +4,14 @@
 //! The programs of one run have the same parent, cargo. Its process id and start time name the
 //! record, so that two runs at the same time do not mix, and the record of a run that did not get
 //! to its end is known to be left over.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
+
+use crate::scratch_dir;
 
 const PREFIX: &str = "skipped-tests-";
 
@@ -32,7 +33,7 @@ pub fn take() -> io::Result<String> {
     // of 0.
     open(&path)?.read_to_string(&mut lines)?;
     fs::remove_file(&path)?;
-    for entry in fs::read_dir(folder())?.flatten() {
+    for entry in fs::read_dir(scratch_dir())?.flatten() {
         if is_left_over(&entry.file_name().to_string_lossy()) {
             // Another run may have removed it meanwhile, or it is another user's.
             let _ = fs::remove_file(entry.path());
@@ -59,14 +60,10 @@ fn summary(lines: &str) -> String {
     }
 }
 
-fn folder() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-}
-
 fn path() -> io::Result<PathBuf> {
     let parent = parent_id();
     let started = started(parent)?;
-    Ok(folder().join(format!("{PREFIX}{parent}-{started}")))
+    Ok(scratch_dir().join(format!("{PREFIX}{parent}-{started}")))
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -1,8 +1,6 @@
 //! How far off a clock is, shown on real servers: our daemon and the Python original, their clocks shifted by
 //! libfaketime by an amount that the tests know.
 
-mod support;
-
 use std::env;
 use std::fs;
 use std::io::{Read, Write};

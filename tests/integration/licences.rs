@@ -1,7 +1,5 @@
 //! What the package says of the licences of what is linked into the programs.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::process::Command;
 

@@ -3,14 +3,10 @@
 //! The calls fail in a preloaded library, in front of the very binary that is shipped: unlike a seccomp filter it can heal
 //! and count, and unlike a fake in the batch's place it tries the real batch.
 
-#[path = "support/faults.rs"]
-mod faults;
-mod support;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use faults::{Call, Discipline, Faults};
+use support::faults::{Call, Discipline, Faults};
 use support::{
     PATIENCE, Process, ask, counters, follows, line_to, read_counter, skip, stays, until,
     wallclockd,

@@ -1,7 +1,5 @@
 //! `--reuse-port`: several instances share one port, and the end of one is no concern of the others' askers.
 
-mod support;
-
 use std::net::UdpSocket;
 
 use support::{Process, counters, line_to, wallclockd};

@@ -1,7 +1,5 @@
 //! The client as a process: what it prints, what it says, how it ends and how long it takes.
 
-mod support;
-
 use std::net::{ToSocketAddrs, UdpSocket};
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};

@@ -1,7 +1,5 @@
 //! The zone: a daemon follows its files, and keeps its head where they go bad.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

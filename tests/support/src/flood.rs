@@ -21,7 +21,7 @@ use wallclock::time::LocalTime;
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -29,7 +29,7 @@ impl Random {
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 32) as usize) % end
+        ((self.next_u64() >> 32) as usize) % end
     }
 
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -37,7 +37,7 @@ impl Random {
     }
 
     fn fill(&mut self, bytes: &mut Vec<u8>, count: usize) {
-        bytes.extend((0..count).map(|_| (self.next() >> 56) as u8));
+        bytes.extend((0..count).map(|_| (self.next_u64() >> 56) as u8));
     }
 }
 
@@ -473,7 +473,7 @@ fn piece(random: &mut Random, datagram: &mut Vec<u8>) {
                 datagram.push(random.one_of(b"_-0^#"));
             }
             if random.below(2) == 0 {
-                let width = random.next() >> random.below(64);
+                let width = random.next_u64() >> random.below(64);
                 datagram.extend_from_slice(width.to_string().as_bytes());
             }
             if random.below(3) == 0 {
@@ -510,7 +510,7 @@ fn piece(random: &mut Random, datagram: &mut Vec<u8>) {
         ])),
         _ => {
             let count = random.below(12);
-            datagram.extend((0..count).map(|_| b' ' + (random.next() >> 56) as u8 % 95));
+            datagram.extend((0..count).map(|_| b' ' + (random.next_u64() >> 56) as u8 % 95));
         }
     }
 }

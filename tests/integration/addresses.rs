@@ -1,7 +1,5 @@
 //! Between two hosts (network namespaces joined by a cable): every answer leaves from the address that was asked.
 
-mod support;
-
 use std::process::Command;
 use std::time::Instant;
 

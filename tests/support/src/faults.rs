@@ -31,9 +31,9 @@ pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
         // Under a name of this process's own first: others may be at it, or have it loaded.
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.so");
+        let path = crate::scratch_dir().join("faults.so");
         let fresh = path.with_extension(std::process::id().to_string());
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faults.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults.c");
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .arg(&fresh)

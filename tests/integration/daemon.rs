@@ -1,7 +1,5 @@
 //! The daemon as a process: what it answers from where, what it logs, how it starts and ends.
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Sockets that a service manager hands over, with more switched on than the daemon would have.
 
-mod support;
-
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;

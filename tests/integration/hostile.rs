@@ -1,15 +1,11 @@
 //! Hostile datagrams by the hundred thousand to a real daemon; WALLCLOCK_HOSTILE=10000000 makes it ten million.
 
-#[path = "support/flood.rs"]
-mod flood;
-mod support;
-
 use std::env;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use flood::{
+use support::flood::{
     Between, Flood, Questions, RECEIVE_BUFFER, Random, descriptors, grouped, hostile, is_silent,
     judge, resident, socket_to, touch,
 };
@@ -187,7 +183,7 @@ fn the_judge_takes_right_answers_and_no_others() {
         ] {
             let mut room = [0; MAX_RESPONSE_LEN];
             let at = clock.at(second.cast_signed(), nanosecond);
-            let length = flood::reply(question.as_bytes(), &at, &mut room).length();
+            let length = support::flood::reply(question.as_bytes(), &at, &mut room).length();
             let answer = &room[..length];
             let before = nanosecond.saturating_sub(100_000);
             let after = (nanosecond + 100_000).min(999_999_999);

@@ -1,14 +1,15 @@
 //! What the tests share: skips that are counted, and daemons that are ended whatever happens.
-#![allow(dead_code)]
 
-mod skipped;
+pub mod faults;
+pub mod flood;
+pub mod skipped;
 
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -365,16 +366,44 @@ impl Drop for Process {
     }
 }
 
+/// A built program. Cargo puts it into the parent of the directory of the test programs.
+pub fn program(name: &str) -> PathBuf {
+    profile_dir().join(name)
+}
+
+/// A directory for files of tests, in the target directory.
+pub fn scratch_dir() -> PathBuf {
+    let path = profile_dir()
+        .parent()
+        .expect("the profile is in a target directory")
+        .join("tmp");
+    fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn profile_dir() -> PathBuf {
+    let test = env::current_exe().expect("this program has a path");
+    let deps = test.parent().expect("it is in a directory");
+    deps.parent()
+        .expect("deps is in a profile's directory")
+        .to_owned()
+}
+
 /// A `wallclockd` without settings from the environment.
 pub fn wallclockd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wallclockd"));
+    let mut command = Command::new(program("wallclockd"));
     without_settings(&mut command);
     command
 }
 
 /// A `wallclock` without settings from the environment.
 pub fn wallclock() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wallclock"));
+    let mut command = Command::new(program("wallclock"));
     without_settings(&mut command);
     command
 }

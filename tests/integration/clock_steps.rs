@@ -3,8 +3,6 @@
 //! It reads its instruction anew at each look at the clock, so a step is in force from the next look on. What it can't play is a kernel's own leap
 //! second; the second that is lived twice, which is what POSIX time makes of one, it can.
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::io;

@@ -1,7 +1,5 @@
 //! The manual pages, the completions and the small clients: what they say is tried, out of the very text that is printed.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
