@@ -950,7 +950,7 @@ fn the_status_shows_what_the_kernel_reports_of_its_clock() {
 #[test]
 fn both_states_of_the_clock_show_under_the_units() {
     let Some(machine) = installed() else { return };
-    let Some(library) = faults::library() else {
+    let Some(library) = support::faults::library() else {
         return support::skip("no C compiler (Debian package gcc)");
     };
     // The call is made, through the unit's own filter, and then its result is changed.
