@@ -83,7 +83,7 @@ pub struct Args {
 
 /// The options that measure the offset of this machine's clock.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Offset of this machine's clock")]
+#[command(next_help_heading = "Clock offset")]
 pub struct OffsetArgs {
     /// Print how far each server's clock is ahead of this one, ± a bound that is certain
     ///
