@@ -31,7 +31,7 @@ pub struct Args {
 
     /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order
     ///
-    /// Without a port it is 9527. In the environment, commas separate several servers.
+    /// The default port is 9527. In the environment, commas separate several servers.
     #[arg(
         short,
         long,
@@ -180,10 +180,10 @@ With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
 With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
-  0  OK        certainly not beyond the lower limit
-  1  WARNING   certainly beyond --warn
-  2  CRITICAL  certainly beyond --critical
-  3  UNKNOWN   no response, no majority, or a bound that straddles a limit
+  0  OK        certainly not off by more than the lower limit
+  1  WARNING   certainly off by more than --warn
+  2  CRITICAL  certainly off by more than --critical
+  3  UNKNOWN   no response, no majority, or an interval that straddles a limit
 
 Examples:
   wallclock
