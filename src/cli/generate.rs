@@ -85,8 +85,8 @@ fn completions(shell: Shell, mut command: Command) -> Vec<u8> {
 
 /// Escapes the colons in value names such as `ADDR:PORT`.
 ///
-/// clap_complete does so in help texts only. In zsh's `_arguments` a colon ends the message, and the
-/// rest would be run as a command.
+/// clap_complete does so in help texts only. In zsh's `_arguments` a colon ends the message, and
+/// the rest would be run as a command.
 fn with_colons_escaped(command: Command) -> Command {
     command.mut_args(|option| {
         let names = option.get_value_names().unwrap_or_default();

@@ -10,7 +10,7 @@ use log::{Level, LevelFilter};
 use crate::clock::unix_now;
 use crate::time::rfc3339;
 
-/// Starts logging to stderr at this level. RUST_LOG, if set, takes precedence (env_logger's syntax).
+/// Starts logging to stderr at this level. RUST_LOG (env_logger's syntax) takes precedence.
 ///
 /// If stderr is the journal's stream (systemd.exec(5), `JOURNAL_STREAM`), each line starts with its
 /// priority (sd-daemon(3)) and has no time stamp, because the journal adds one.

@@ -35,8 +35,8 @@ pub enum MeasureError {
 
 /// Minimum and maximum of the spin at the end of a wait, which takes a 32nd of the wait.
 ///
-/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second begins
-/// in that time, this edge gives no sample.
+/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second
+/// begins in that time, this edge gives no sample.
 const SPIN_RANGE: (Duration, Duration) = (Duration::from_micros(150), Duration::from_millis(4));
 
 /// Measures all servers at the same time. Returns the results in the order of the servers.
@@ -66,8 +66,8 @@ pub fn measure_all(
 
 /// Measures one server. `progress` is called with each new result.
 ///
-/// At most `policy.attempts` requests may time out. If a server stops responding after some samples,
-/// the result is that of these samples.
+/// At most `policy.attempts` requests may time out. If a server stops responding after some
+/// samples, the result is that of these samples.
 ///
 /// # Errors
 ///

@@ -110,8 +110,8 @@ pub struct OffsetCommand {
 impl OffsetCommand {
     /// Measures all servers once.
     ///
-    /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if that
-    /// is a terminal.
+    /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
+    /// that is a terminal.
     pub fn run(&self) -> Report {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
