@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Takes ownership of the descriptors that LISTEN_FDS announces: none without a service manager, and
-/// none in a second call.
+/// Takes ownership of the descriptors that LISTEN_FDS announces: none without a service manager,
+/// and none in a second call.
 ///
 /// Call this before the process opens a descriptor. If fewer were handed over than LISTEN_FDS says,
 /// another descriptor with such a number would be taken for one of them.

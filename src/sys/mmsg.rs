@@ -2,8 +2,8 @@
 //!
 //! A [`DatagramBatch`] owns all buffers. [`receive`](DatagramBatch::receive) fills them,
 //! [`for_each_request`](DatagramBatch::for_each_request) lets the caller write a response to each
-//! datagram, [`send`](DatagramBatch::send) sends the responses. The sockets are UDP sockets over IPv4
-//! or IPv6: each datagram has a source.
+//! datagram, [`send`](DatagramBatch::send) sends the responses. The sockets are UDP sockets over
+//! IPv4 or IPv6: each datagram has a source.
 //!
 //! If the socket reports the destination of a request
 //! ([`enable_pktinfo`](super::sockopt::enable_pktinfo)), the response leaves from that address.
@@ -16,12 +16,12 @@ use std::ptr;
 
 use super::retry_on_eintr;
 
-/// Maximum number of datagrams in one system call. At 32 the fixed cost of the calls is below 2 % of
-/// the cost of a datagram, so a larger number saves nothing.
+/// Maximum number of datagrams in one system call. At 32 the fixed cost of the calls is below 2 %
+/// of the cost of a datagram, so a larger number saves nothing.
 pub const BATCH_SIZE: usize = 32;
 
-/// Bytes for the control messages of one datagram: packet info of either family, and others that may
-/// be enabled on an inherited socket.
+/// Bytes for the control messages of one datagram: packet info of either family, and others that
+/// may be enabled on an inherited socket.
 const CMSG_BUF_SIZE: usize = 256;
 
 // `write_cmsg` writes one of these two.
@@ -41,12 +41,12 @@ const _: () = assert!(align_of::<CmsgBuf>() >= align_of::<libc::cmsghdr>());
 /// Headers point to the other buffers, which are boxed so that they stay in place when the batch is
 /// moved. Two invariants hold between calls of the methods:
 ///
-/// * The headers `incoming[received..]` are prepared: each points to the request buffer, the source,
-///   the control buffer and the iovec of its own index, with their lengths. In the other headers the
-///   kernel has written lengths and flags, and left the pointers.
-/// * The headers `outgoing[..pending]` are filled in: each points to the iovec of its own index, and
-///   to the response, the source and the control buffer of the request `request_of`, with lengths
-///   within these buffers.
+/// * The headers `incoming[received..]` are prepared: each points to the request buffer, the
+///   source, the control buffer and the iovec of its own index, with their lengths. In the other
+///   headers the kernel has written lengths and flags, and left the pointers.
+/// * The headers `outgoing[..pending]` are filled in: each points to the iovec of its own index,
+///   and to the response, the source and the control buffer of the request `request_of`, with
+///   lengths within these buffers.
 pub struct DatagramBatch<const RECV: usize, const SEND: usize> {
     requests: Box<[[u8; RECV]; BATCH_SIZE]>,
     /// Large enough for a sockaddr_in, too, which has family and port at the same offsets.
@@ -110,8 +110,8 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
         self.prepare_incoming();
         self.received = 0;
         self.received = retry_on_eintr(|| {
-            // SAFETY: there are BATCH_SIZE headers, all of them prepared: each points to an iovec and,
-            // through it, to a request buffer, to a source and to a control buffer, with their
+            // SAFETY: there are BATCH_SIZE headers, all of them prepared: each points to an iovec
+            // and, through it, to a request buffer, to a source and to a control buffer, with their
             // lengths. `self` owns these buffers and is mutably borrowed during the call, no two
             // headers share one, and the kernel keeps no pointer after the call.
             unsafe {
@@ -145,9 +145,9 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
         }
     }
 
-    /// Calls `respond` for each datagram of the last [`receive`](Self::receive), with its payload, its
-    /// source and a buffer for the response. `respond` returns the length of the response, or `None`
-    /// to send none.
+    /// Calls `respond` for each datagram of the last [`receive`](Self::receive), with its payload,
+    /// its source and a buffer for the response. `respond` returns the length of the response, or
+    /// `None` to send none.
     pub fn for_each_request(
         &mut self,
         mut respond: impl FnMut(&[u8], SocketAddr, &mut [u8; SEND]) -> Option<usize>,
@@ -165,8 +165,8 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
         }
     }
 
-    /// Fills in the next header in `outgoing`, for a response of at most `SEND` bytes to the request
-    /// `index`.
+    /// Fills in the next header in `outgoing`, for a response of at most `SEND` bytes to the
+    /// request `index`.
     fn queue_response(&mut self, index: usize, length: usize) {
         let slot = self.pending;
         self.outgoing_iovecs[slot] = libc::iovec {
@@ -195,8 +195,8 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
     ///
     /// # Errors
     ///
-    /// Those of sendmmsg(2) for response `first`. If a later response fails, the call returns how many
-    /// were sent before it. An interrupted call is repeated.
+    /// Those of sendmmsg(2) for response `first`. If a later response fails, the call returns how
+    /// many were sent before it. An interrupted call is repeated.
     ///
     /// # Panics
     ///
@@ -247,20 +247,20 @@ fn socket_addr(source: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// Replaces the control messages of a received datagram by those of its response, in the same buffer:
-/// the destination of the request becomes the source of the response. Returns their length, 0 if the
-/// kernel is to choose the source.
+/// Replaces the control messages of a received datagram by those of its response, in the same
+/// buffer: the destination of the request becomes the source of the response. Returns their length,
+/// 0 if the kernel is to choose the source.
 ///
 /// The routing table chooses the interface, because the route back may be another one. Only a
 /// link-local address keeps its interface: without it the address is ambiguous. A message that the
 /// kernel truncated is ignored.
 fn pktinfo_for_response(received: &libc::msghdr) -> usize {
-    // SAFETY: recvmmsg(2) filled in this header: msg_control points to an aligned CmsgBuf, which holds
-    // msg_controllen bytes of control messages.
+    // SAFETY: recvmmsg(2) filled in this header: msg_control points to an aligned CmsgBuf, which
+    // holds msg_controllen bytes of control messages.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(received) };
     while !message.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a pointer to a whole, aligned cmsghdr
-        // in the buffer.
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a pointer to a whole, aligned
+        // cmsghdr in the buffer.
         let header = unsafe { ptr::read(message) };
         match (header.cmsg_level, header.cmsg_type) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
@@ -290,8 +290,8 @@ fn pktinfo_for_response(received: &libc::msghdr) -> usize {
             }
             _ => {}
         }
-        // SAFETY: `message` is a whole message in the buffer of this header, both as recvmmsg(2) left
-        // them: nothing was written to the buffer yet.
+        // SAFETY: `message` is a whole message in the buffer of this header, both as recvmmsg(2)
+        // left them: nothing was written to the buffer yet.
         message = unsafe { libc::CMSG_NXTHDR(received, message) };
     }
     0
@@ -325,14 +325,15 @@ const fn cmsg_space<T>() -> usize {
 /// there. Any bytes are a valid `T`.
 unsafe fn read_cmsg<T>(message: *const libc::cmsghdr) -> Option<T> {
     // SAFETY: the caller guarantees an aligned cmsghdr.
-    let length = unsafe { (*message).cmsg_len } as usize;
-    if length < cmsg_len::<T>() {
+    let length = unsafe { (*message).cmsg_len };
+    // As u64, because musl has another type for cmsg_len.
+    if (length as u64) < cmsg_len::<T>() as u64 {
         return None;
     }
     // SAFETY: the message is longer than its header, so this is a pointer into it.
     let data = unsafe { libc::CMSG_DATA(message) };
-    // SAFETY: the message has cmsg_len::<T>() readable bytes, thus a T behind the header. It need not
-    // be aligned.
+    // SAFETY: the message has cmsg_len::<T>() readable bytes, thus a T behind the header. It need
+    // not be aligned.
     Some(unsafe { ptr::read_unaligned(data.cast()) })
 }
 

@@ -42,8 +42,8 @@ fn set_option(
     name: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
-    // SAFETY: the pointer is valid for reads of a c_int, whose size is given, and the kernel keeps no
-    // pointer after the call.
+    // SAFETY: the pointer is valid for reads of a c_int, whose size is given, and the kernel keeps
+    // no pointer after the call.
     cvt(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -59,8 +59,8 @@ fn set_option(
 /// Memory statistics of a socket (`SO_MEMINFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SockMemInfo {
-    /// Datagrams dropped since the socket was created: the receive buffer was full, a filter refused
-    /// them, or a checksum was wrong.
+    /// Datagrams dropped since the socket was created: the receive buffer was full, a filter
+    /// refused them, or a checksum was wrong.
     pub drops: u32,
 }
 
@@ -74,8 +74,8 @@ pub fn so_meminfo(socket: BorrowedFd<'_>) -> io::Result<SockMemInfo> {
     const DROPS: usize = 8;
     let mut values = [0_u32; 9];
     let mut length = size_of_val(&values) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, which is the size of `values`, and the length
-    // that it wrote. Any bytes are valid values. It keeps no pointer after the call.
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `values`, and the
+    // length that it wrote. Any bytes are valid values. It keeps no pointer after the call.
     cvt(unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
