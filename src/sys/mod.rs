@@ -2,7 +2,10 @@
 //!
 //! This is the only module with `unsafe` code. It knows nothing of the protocol and contains no
 //! policy: the caller decides what to do about an error.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "std, socket2 and rustix do not offer these system calls"
+)]
 
 pub mod listen_fds;
 pub mod mmsg;

@@ -1,5 +1,5 @@
 //! The system calls that neither std nor socket2 offers. The one room of the bench with `unsafe` in it; its face is safe.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls that std and socket2 do not offer")]
 
 use std::ffi::CString;
 use std::io;
@@ -37,8 +37,14 @@ impl Mailbox {
     }
 
     fn build(count: usize, slot: usize, addressed: bool) -> Self {
-        // SAFETY: all three are plain C structs of integers and pointers, for which zero is a valid value.
-        let (header, part, name) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        // SAFETY: a C structure of integers and raw pointers, for which all zeros is a valid value.
+        let header = unsafe { mem::zeroed() };
+        // SAFETY: a C structure of integers, for which all zeros is a valid value.
+        let name = unsafe { mem::zeroed() };
+        let part = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
         let kept = if addressed { count } else { 0 };
         let mut mailbox = Self {
             headers: vec![header; count],
@@ -182,7 +188,7 @@ pub fn wait_readable(socket: BorrowedFd<'_>) {
         revents: 0,
     };
     // SAFETY: one live pollfd, and a count of one.
-    unsafe { libc::poll(&mut entry, 1, -1) };
+    unsafe { libc::poll(&raw mut entry, 1, -1) };
 }
 
 /// Ends this process when its parent ends, however that came about.
@@ -193,25 +199,27 @@ pub fn die_with_parent() {
 
 /// The cores this process may run on.
 pub fn cores() -> Vec<usize> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; the kernel fills in at most its size; CPU_ISSET stays below CPU_SETSIZE.
-    unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        if libc::sched_getaffinity(0, mem::size_of_val(&set), &mut set) != 0 {
-            return vec![0];
-        }
-        (0..libc::CPU_SETSIZE as usize)
-            .filter(|&core| libc::CPU_ISSET(core, &set))
-            .collect()
+    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes at most the given size, which is that of the set.
+    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &raw mut set) } != 0 {
+        return vec![0];
     }
+    (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the core is below CPU_SETSIZE, and so within the set.
+        .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
+        .collect()
 }
 
 /// Keeps the process `pid` (0: this thread) on one core.
 pub fn pin(pid: u32, core: usize) -> io::Result<()> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; `core` came from `cores`, so it is below CPU_SETSIZE.
+    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `core` came from `cores`, so it is below CPU_SETSIZE and within the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the kernel reads at most the given size, which is that of the set.
     let result = unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(pid as libc::pid_t, mem::size_of_val(&set), &set)
+        libc::sched_setaffinity(pid as libc::pid_t, mem::size_of_val(&set), &raw const set)
     };
     if result == 0 {
         Ok(())
@@ -223,15 +231,17 @@ pub fn pin(pid: u32, core: usize) -> io::Result<()> {
 /// What the C library's strftime says in the host's zone: the oracle that answers are held against.
 pub fn local_text(second: i64, format: &CString) -> Vec<u8> {
     let mut text = vec![0u8; 4096];
-    // SAFETY: tm is filled by localtime_r before strftime reads it; strftime writes at most `text.len()` bytes and says how many.
-    let length = unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        let second = second as libc::time_t;
-        if libc::localtime_r(&second, &mut tm).is_null() {
-            return Vec::new();
-        }
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &tm)
-    };
+    let second = second as libc::time_t;
+    // SAFETY: a C structure of integers and a raw pointer, for which all zeros is a valid value.
+    let mut tm: libc::tm = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are valid during the call, for a time_t and a tm.
+    if unsafe { libc::localtime_r(&raw const second, &raw mut tm) }.is_null() {
+        return Vec::new();
+    }
+    let buf = text.as_mut_ptr().cast();
+    // SAFETY: the format ends with a NUL, localtime_r filled in tm, and strftime writes at most the
+    // given length, which is that of `text`.
+    let length = unsafe { libc::strftime(buf, text.len(), format.as_ptr(), &raw const tm) };
     text.truncate(length);
     text
 }

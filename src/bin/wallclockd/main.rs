@@ -1,5 +1,6 @@
 //! `wallclockd`, the daemon: arguments in, exit status out.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod args;
 
