@@ -39,6 +39,14 @@
 //! assert_eq!(response.length(), "2026-07-05T01:05:07Z".len());
 //! ```
 
+// Only the programs print and exit.
+#![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
+// Errors are returned. The daemon aborts when it panics.
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
+
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -44,7 +44,9 @@ impl QueryError {
     fn is_not_synchronised(&self) -> bool {
         match self {
             QueryError::Refused(reason) => *reason == ErrorReason::NotSynchronised.to_string(),
-            _ => false,
+            QueryError::UnexpandedFormat(_) | QueryError::Timeout(_) | QueryError::Socket(_) => {
+                false
+            }
         }
     }
 }
