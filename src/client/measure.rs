@@ -82,7 +82,7 @@ pub fn measure(
     let mut attempts = policy.attempts;
     loop {
         let mut before = read_clocks(origin);
-        match measurement.next(before.wall) {
+        match measurement.next_action(before.wall) {
             Action::Done => break,
             Action::SendAt(at) if at > before.wall => {
                 sleep_precisely(at - before.wall);
@@ -94,7 +94,7 @@ pub fn measure(
         let response = match client.query(&format, policy.timeout) {
             Ok(response) => response,
             Err(QueryError::Refused(_) | QueryError::UnexpandedFormat(_))
-                if measurement.refused() =>
+                if measurement.fall_back() =>
             {
                 continue;
             }
@@ -107,7 +107,7 @@ pub fn measure(
         let after = read_clocks(origin);
         let text = String::from_utf8_lossy(&response.text);
         let Some(server_time) = measurement.parse(&text) else {
-            if measurement.refused() {
+            if measurement.fall_back() {
                 continue;
             }
             return Err(MeasureError::NoSeconds(text.into_owned()));
