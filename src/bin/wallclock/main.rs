@@ -19,7 +19,7 @@ use wallclock::endpoint::Endpoint;
 use wallclock::error::error_chain;
 use wallclock::offset::{MeasurementConfig, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
-use wallclock::report::{Status, unknown};
+use wallclock::report::Status;
 use wallclock::strftime::{Format, FormatError};
 
 use args::Args;
@@ -124,7 +124,7 @@ fn offset(args: &Args) -> Result<u8, Error> {
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
             // A plugin speaks on standard output, whatever happens.
-            print(unknown(&error_chain(&error)).as_bytes())?;
+            print(Status::Unknown.plugin_line(&error_chain(&error)).as_bytes())?;
             return Ok(Status::Unknown as u8);
         }
     };
@@ -152,13 +152,13 @@ fn offset(args: &Args) -> Result<u8, Error> {
         for (server, why) in report.failures() {
             eprintln!("wallclock: {server}: {why}");
         }
-        if report.any_answer() {
+        if report.any_offset() {
             print(report.text().trim_end().as_bytes())?;
         }
     }
     Ok(match report.agreed() {
         Some(_) => 0,
-        None if report.any_answer() => 1,
+        None if report.any_offset() => 1,
         None => 3,
     })
 }

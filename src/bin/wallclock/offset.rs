@@ -103,7 +103,7 @@ impl OffsetCommand {
                 report.json()
             } else {
                 let time = text(&mut clock, format);
-                let (offset, remark) = report.line();
+                let (offset, remark) = report.offset_and_remark();
                 match found {
                     Some(found) if terminal => {
                         let (ruler, bar) = plot.draw(found.interval);
@@ -161,7 +161,7 @@ fn print_summary_on_signal(
                 summary.text()
             );
         }
-        process::exit(if summary.any() { 0 } else { 3 });
+        process::exit(if summary.any_offset() { 0 } else { 3 });
     });
     Ok(())
 }
