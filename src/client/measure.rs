@@ -84,7 +84,7 @@ pub fn measure(
     let mut attempts = policy.attempts;
     loop {
         let mut before = read_clocks(origin);
-        match measurement.next(before.wall) {
+        match measurement.next_action(before.wall) {
             Action::Done => break,
             Action::SendAt(at) if at > before.wall => {
                 sleep_precisely(at - before.wall);
@@ -100,7 +100,7 @@ pub fn measure(
                 measurement.result().into_iter().for_each(progress);
             }
             // The next request asks for whole seconds.
-            Err(error) if is_format_error(&error) && measurement.refused() => {}
+            Err(error) if is_format_error(&error) && measurement.fall_back() => {}
             Err(MeasureError::Query(QueryError::Timeout(_))) if attempts > 1 => attempts -= 1,
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),

@@ -1,6 +1,5 @@
-//! What several servers' offsets amount to, in words: text, JSON, a monitoring plugin's line.
-//!
-//! Pure: measurements in, strings out. Rounding never makes a bound tighter than it is.
+//! The offsets of several servers as output: text, JSON, the line of a monitoring plugin, a plot.
+//! Pure: measurements in, strings out.
 
 mod json;
 mod nagios;
@@ -9,85 +8,78 @@ mod summary;
 mod text;
 pub mod units;
 
-pub use nagios::{Limits, Status, unknown};
+pub use nagios::{Limits, Status};
 pub use summary::Summary;
 
 use crate::offset::{Consensus, Estimate, Offset, marzullo};
 
-/// One server and what became of its measurement.
+/// The measurement of one server.
 #[derive(Clone, Debug)]
 pub struct ServerResult {
-    /// As it is shown: where it was asked.
+    /// The server's address, as the output shows it.
     pub name: String,
     /// The offset, or why there is none.
     pub outcome: Result<Offset, String>,
 }
 
-/// What was measured of all servers, at about one time.
+/// One measurement of all servers.
 #[derive(Clone, Debug)]
 pub struct Report {
     servers: Vec<ServerResult>,
-    agreement: Option<Consensus>,
+    consensus: Option<Consensus>,
 }
 
 impl Report {
-    /// Puts the servers together and finds what they marzullo on.
+    /// Makes a report of the servers' results and finds the majority among them.
     pub fn new(servers: Vec<ServerResult>) -> Self {
         let estimates: Vec<_> = servers
             .iter()
-            .filter_map(|s| s.outcome.as_ref().ok())
-            .map(|o| o.estimate)
+            .filter_map(|server| Some(server.outcome.as_ref().ok()?.estimate))
             .collect();
         Self {
-            agreement: marzullo(&estimates),
+            consensus: marzullo(&estimates),
             servers,
         }
     }
 
-    /// What the majority of those that answered says; of one server what it says.
+    /// Returns the estimate that the majority of the servers with an offset agrees on; with one
+    /// server that server's. `None` if there is no majority.
     pub fn agreed(&self) -> Option<Estimate> {
-        self.agreement.map(|a| a.estimate)
+        self.consensus.map(|consensus| consensus.estimate)
     }
 
-    /// Whether any server answered.
-    pub fn any_answer(&self) -> bool {
-        self.answered() > 0
+    /// Returns whether there is an offset of any server.
+    pub fn any_offset(&self) -> bool {
+        self.offset_count() > 0
     }
 
-    /// The servers that gave no offset, and why.
+    /// Returns the servers without an offset: name and reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         self.servers
             .iter()
             .filter_map(|s| Some((s.name.as_str(), s.outcome.as_ref().err()?.as_str())))
     }
 
-    fn answered(&self) -> usize {
+    /// Returns the number of servers with an offset.
+    fn offset_count(&self) -> usize {
         self.servers.iter().filter(|s| s.outcome.is_ok()).count()
     }
 
-    /// Whether this offset has a point in common with what the majority says; `None` without a majority.
+    /// Returns whether an offset overlaps the interval of the majority; `None` without a majority.
     fn agrees(&self, offset: &Offset) -> Option<bool> {
-        let Consensus { estimate, .. } = self.agreement?;
-        Some(
-            offset
-                .estimate
-                .aged_to(estimate.as_of)
-                .intersection(estimate.interval)
-                .is_some(),
-        )
+        let Consensus { estimate, .. } = self.consensus?;
+        let interval = offset.estimate.aged_to(estimate.as_of);
+        Some(interval.intersection(estimate.interval).is_some())
     }
 
+    /// Returns the names of the servers that do not agree with the majority.
     fn liars(&self) -> Vec<&str> {
-        let lies = |s: &&ServerResult| {
-            s.outcome
-                .as_ref()
-                .is_ok_and(|offset| self.agrees(offset) == Some(false))
+        let lies = |server: &&ServerResult| {
+            let offset = server.outcome.as_ref();
+            offset.is_ok_and(|offset| self.agrees(offset) == Some(false))
         };
-        self.servers
-            .iter()
-            .filter(lies)
-            .map(|s| s.name.as_str())
-            .collect()
+        let liars = self.servers.iter().filter(lies);
+        liars.map(|server| server.name.as_str()).collect()
     }
 }
 
@@ -98,8 +90,8 @@ mod tests {
 
     pub(super) const MILLI: Nanos = 1_000_000;
 
-    pub(super) fn measured(low: Nanos, high: Nanos) -> Result<Offset, String> {
-        Ok(Offset {
+    pub(super) fn offset(low: Nanos, high: Nanos) -> Offset {
+        Offset {
             estimate: Estimate {
                 interval: Interval::new(low, high).unwrap(),
                 as_of: 1_783_213_507 * SECOND + 7,
@@ -108,101 +100,73 @@ mod tests {
             samples: 8,
             resolution: 1,
             restarts: 0,
-        })
+        }
     }
 
+    pub(super) fn measured(low: Nanos, high: Nanos) -> Result<Offset, String> {
+        Ok(offset(low, high))
+    }
+
+    /// Makes a report of servers named 10.0.0.1:9527, 10.0.0.2:9527 and so on.
     pub(super) fn report(outcomes: Vec<Result<Offset, String>>) -> Report {
         let server = |(number, outcome)| ServerResult {
-            name: format!("10.0.0.{number}:9527"),
+            name: format!("10.0.0.{}:9527", number + 1),
             outcome,
         };
-        Report::new(
-            outcomes
-                .into_iter()
-                .enumerate()
-                .map(|(n, o)| (n + 1, o))
-                .map(server)
-                .collect(),
-        )
+        Report::new(outcomes.into_iter().enumerate().map(server).collect())
     }
 
     #[test]
-    fn one_server_is_one_line() {
-        assert_eq!(
-            report(vec![measured(3_499_994_000, 3_500_006_000)]).text(),
-            "10.0.0.1:9527  +3.500000000 s ± 6.00 us  round trip 10.3 us  8 samples\n"
-        );
+    fn agreed_is_the_estimate_of_the_majority() {
+        let one = report(vec![measured(-5, 5)]);
+        assert_eq!(one.agreed(), Some(offset(-5, 5).estimate));
+        let three = report(vec![measured(-5, 5), measured(0, 9), measured(50, 60)]);
+        assert_eq!(three.agreed(), Some(offset(0, 5).estimate));
+        let two_against_two = [0, 1, 2_000, 2_001].map(|at| measured(at, at + 100));
+        assert_eq!(report(two_against_two.to_vec()).agreed(), None);
     }
 
     #[test]
-    fn whole_seconds_that_may_begin_late_are_shown_as_told_too() {
-        let whole = |low, high, tick| {
-            let offset = measured(low * MILLI, high * MILLI).map(|found| Offset {
-                resolution: SECOND + tick * MILLI,
-                ..found
-            });
-            report(vec![offset]).text()
-        };
-        assert_eq!(
-            whole(-4, 7, 10),
-            "10.0.0.1:9527  +0.001500000 s ± 5.50 ms  round trip 10.3 us  8 samples of whole seconds, \
-             as told -0.003500000 s ± 500 us\n"
-        );
-        for nothing_to_add in [whole(-4, 5, 10), whole(-4, -3, 0)] {
-            assert!(
-                nothing_to_add.ends_with(" samples of whole seconds\n"),
-                "{nothing_to_add}"
-            );
+    fn failures_are_the_servers_without_an_offset() {
+        let failed = || Err("no response within 6 s".to_owned());
+        for (outcomes, any_offset, failures) in [
+            (vec![measured(0, 1), failed()], true, &["10.0.0.2:9527"][..]),
+            (vec![failed()], false, &["10.0.0.1:9527"]),
+            (vec![measured(0, 1)], true, &[]),
+            (vec![], false, &[]),
+        ] {
+            let report = report(outcomes);
+            assert_eq!(report.any_offset(), any_offset);
+            let expected = failures
+                .iter()
+                .map(|&name| (name, "no response within 6 s"));
+            assert!(report.failures().eq(expected));
         }
     }
 
     #[test]
-    fn a_liar_is_named_on_its_line_and_on_the_last() {
-        let two_seconds = 2 * SECOND;
-        let honest = measured(-6_000, 8_000);
+    fn a_server_without_overlap_is_a_liar() {
+        let lie = offset(101, 200);
         let report = report(vec![
-            honest.clone(),
-            measured(two_seconds, two_seconds + 9),
-            measured(-7_000, 5_000),
-            Err("no answer within 6s".to_owned()),
+            measured(0, 100),
+            Ok(lie),
+            measured(0, 90),
+            Err("failed".to_owned()),
         ]);
-        assert_eq!(
-            report.text(),
-            "10.0.0.1:9527  +0.000001000 s ± 7.00 us  round trip 10.3 us  8 samples\n\
-             10.0.0.2:9527  +2.000000004 s ± 5 ns  round trip 10.3 us  8 samples  disagrees\n\
-             10.0.0.3:9527  -0.000001000 s ± 6.00 us  round trip 10.3 us  8 samples\n\
-             together       -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, not 10.0.0.2:9527, no offset from 1\n"
-        );
-        assert_eq!(
-            report.failures().collect::<Vec<_>>(),
-            [("10.0.0.4:9527", "no answer within 6s")]
-        );
+        assert_eq!(report.liars(), ["10.0.0.2:9527"]);
+        assert_eq!(report.agrees(&offset(0, 90)), Some(true));
+        assert_eq!(report.agrees(&offset(90, 99)), Some(true));
+        assert_eq!(report.agrees(&offset(91, 99)), Some(false));
+        // An estimate that is 200 us older is 100 ns wider on each side.
+        let mut old = offset(190, 200);
+        old.estimate.as_of -= 200_000;
+        assert_eq!(report.agrees(&old), Some(true));
     }
 
     #[test]
-    fn two_against_two_is_no_majority() {
-        let report = report(
-            [0, 1, 2_000, 2_001]
-                .map(|at| measured(at, at + 100))
-                .to_vec(),
-        );
-        assert_eq!(report.agreed(), None);
-        assert!(
-            report
-                .text()
-                .ends_with("together       no majority among 4 servers\n"),
-            "{}",
-            report.text()
-        );
-        assert_eq!(
-            report.check(Limits {
-                warn: Some(MILLI),
-                critical: None
-            }),
-            (
-                Status::Unknown,
-                "WALLCLOCK UNKNOWN: no majority among 4 servers".to_owned()
-            )
-        );
+    fn without_a_majority_there_are_no_liars() {
+        let report = report(vec![measured(0, 1), measured(5, 6)]);
+        assert_eq!(report.agrees(&offset(0, 1)), None);
+        assert!(report.liars().is_empty());
     }
 }

@@ -21,7 +21,7 @@ use wallclock::error::error_chain;
 use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Limits, Report, ServerResult, Status, Summary, unknown};
+use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
             // A monitoring system reads only standard output.
-            print_line(unknown(&error_chain(&error)).as_bytes())?;
+            print_line(Status::Unknown.plugin_line(&error_chain(&error)).as_bytes())?;
             return Ok(Status::Unknown as u8);
         }
     };
@@ -81,7 +81,7 @@ fn print_text(report: &Report) -> Result<u8, Error> {
     for (server, error) in report.failures() {
         eprintln!("wallclock: {server}: {error}");
     }
-    if report.any_answer() {
+    if report.any_offset() {
         print_line(report.text().trim_end().as_bytes())?;
     }
     Ok(status(report))
@@ -91,7 +91,7 @@ fn print_text(report: &Report) -> Result<u8, Error> {
 fn status(report: &Report) -> u8 {
     match report.agreed() {
         Some(_) => 0,
-        None if report.any_answer() => 1,
+        None if report.any_offset() => 1,
         None => 3,
     }
 }
@@ -200,7 +200,7 @@ impl LineFormatter {
     /// that changed.
     fn format(&mut self, report: &Report) -> String {
         let time = self.time();
-        let (offset, remark) = report.line();
+        let (offset, remark) = report.offset_and_remark();
         let Some(estimate) = report.agreed().filter(|_| self.terminal) else {
             return format!("{time}  {offset}{remark}");
         };
@@ -272,7 +272,7 @@ fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> 
             let newline = if terminal { "\n" } else { "" };
             let _ = write!(io::stdout(), "{newline}{}", summary.text());
         }
-        process::exit(if summary.any() { 0 } else { 3 });
+        process::exit(if summary.any_offset() { 0 } else { 3 });
     });
     Ok(())
 }
