@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Why some bytes are no format. Positions count bytes from 0; the position of a directive is that of
-/// its `%`.
+/// Why some bytes are no format. Positions count bytes from 0; the position of a directive is that
+/// of its `%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatError {
     /// Not UTF-8.

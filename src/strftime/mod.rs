@@ -101,8 +101,8 @@ impl<'a> Format<'a> {
     }
 }
 
-/// Parses and renders a format in one pass: [`Format::parse`] and [`Format::render`] for a format that
-/// is used once.
+/// Parses and renders a format in one pass: [`Format::parse`] and [`Format::render`] for a format
+/// that is used once.
 ///
 /// # Errors
 ///

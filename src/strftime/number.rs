@@ -119,8 +119,8 @@ impl SliceWriter<'_> {
         self.number(minutes / 60 * 100 + minutes % 60, 4, spec)
     }
 
-    /// `%:z` (`+hh:mm`), `%::z` (`+hh:mm:ss`) and `%:::z` (as short as the offset allows), as GNU date
-    /// writes them: the width includes the sign.
+    /// `%:z` (`+hh:mm`), `%::z` (`+hh:mm:ss`) and `%:::z` (as short as the offset allows), as GNU
+    /// date writes them: the width includes the sign.
     pub(super) fn utc_offset_with_colons(
         &mut self,
         colons: u8,
@@ -174,8 +174,9 @@ impl SliceWriter<'_> {
         self.push(digits)
     }
 
-    /// `%N` as GNU date writes it: the width is a precision; the value is truncated, not rounded, and
-    /// padded on the right. Under `_`, and under `-` with a width, zeros at the end are removed.
+    /// `%N` as GNU date writes it: the width is a precision; the value is truncated, not rounded,
+    /// and padded on the right. Under `_`, and under `-` with a width, zeros at the end are
+    /// removed.
     pub(super) fn nanoseconds(&mut self, nanosecond: u32, spec: &FieldSpec) -> WriteResult {
         let width = if spec.width == 0 { 9 } else { spec.width };
         let all = nine_digits(nanosecond);

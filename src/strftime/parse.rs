@@ -133,8 +133,8 @@ impl Directive {
         })
     }
 
-    /// Whether only chrono defines it: such a directive takes no flags and no modifier, and no width
-    /// but those of `%3f`, `%6f` and `%9f`.
+    /// Whether only chrono defines it: such a directive takes no flags and no modifier, and no
+    /// width but those of `%3f`, `%6f` and `%9f`.
     fn is_chrono_only(self) -> bool {
         matches!(
             self,
@@ -177,8 +177,8 @@ enum Modifier {
 }
 
 impl Modifier {
-    /// Whether the modifier must not stand before this ASCII character. glibc rejects the pairs of its
-    /// own letters, GNU date those of `N` and `q`.
+    /// Whether the modifier must not stand before this ASCII character. glibc rejects the pairs of
+    /// its own letters, GNU date those of `N` and `q`.
     fn forbids(self, byte: u8) -> bool {
         const NOT_AFTER_E: u128 = ascii_set(b"aAbBdDeFgGhHIjklmMSUVwWN");
         const NOT_AFTER_O: u128 = ascii_set(b"aAcDFxXYq");
@@ -202,8 +202,8 @@ const fn ascii_set(characters: &[u8]) -> u128 {
     set
 }
 
-/// The bits of each byte that is a flag, 0 for others. A table, because a request can hold hundreds of
-/// flags, and branches on them are mispredicted.
+/// The bits of each byte that is a flag, 0 for others. A table, because a request can hold hundreds
+/// of flags, and branches on them are mispredicted.
 static FLAG_BITS: [u8; 256] = {
     let mut bits = [0; 256];
     bits[b'_' as usize] = 1;

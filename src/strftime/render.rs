@@ -135,8 +135,8 @@ impl SliceWriter<'_> {
         Ok(())
     }
 
-    /// A directive that stands for several: width and `^` apply to the whole text, and no flag to its
-    /// parts.
+    /// A directive that stands for several: width and `^` apply to the whole text, and no flag to
+    /// its parts.
     fn composite(
         &mut self,
         letters: &[u8],
@@ -195,8 +195,8 @@ impl SliceWriter<'_> {
         }
     }
 
-    /// `%U` and `%W`: the number of weeks that began in this year. `days_into_week` is the number of
-    /// days since the present one began.
+    /// `%U` and `%W`: the number of weeks that began in this year. `days_into_week` is the number
+    /// of days since the present one began.
     fn week_of_year(&mut self, days_into_week: u8, ordinal0: u16, spec: &FieldSpec) -> WriteResult {
         let week = (ordinal0 + 7 - u16::from(days_into_week)) / 7;
         self.number(week.into(), 2, spec)

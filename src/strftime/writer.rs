@@ -33,18 +33,27 @@ impl<'b> SliceWriter<'b> {
     }
 
     /// Appends the first `length` bytes of an array.
+    ///
+    /// If the whole array fits, it is copied as a whole: a copy whose size the compiler knows costs
+    /// less than one of `length` bytes.
     pub(super) fn push_front<const N: usize>(
         &mut self,
         bytes: &[u8; N],
         length: usize,
     ) -> WriteResult {
-        self.push_with(length, |array| *array = *bytes)
+        match self.buf[self.length..].first_chunk_mut() {
+            Some(array) => {
+                *array = *bytes;
+                self.length += length;
+                Ok(())
+            }
+            None => self.push(&bytes[..length]),
+        }
     }
 
     /// Appends the first `length` bytes of an array that `write` fills.
     ///
-    /// If the whole array fits, `write` fills the buffer itself: to copy a number of bytes that the
-    /// compiler knows costs less than to copy `length` bytes.
+    /// If the whole array fits, `write` fills the buffer itself, without a copy.
     pub(super) fn push_with<const N: usize>(
         &mut self,
         length: usize,
