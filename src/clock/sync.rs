@@ -125,9 +125,9 @@ impl SyncMonitor {
             ""
         };
         log::warn!(
-            "whether the system clock is synchronised is unknown: adjtimex: {error}; under systemd \
-             this takes ProtectClock=no and SystemCallFilter=adjtimex clock_adjtime \
-             clock_adjtime64{consequence}"
+            "the status of the system clock is unknown: adjtimex: {error}; under systemd, \
+             ProtectClock=no and SystemCallFilter=adjtimex clock_adjtime clock_adjtime64 allow the \
+             call{consequence}"
         );
     }
 }
