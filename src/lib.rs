@@ -17,11 +17,11 @@
 //! | [`strftime`] | the format language: parse, render; pure | time |
 //! | [`time`] | [`LocalTime`](time::LocalTime), a value; pure | |
 //! | [`endpoint`] | `HOST:PORT` | |
-//! | [`clock`] | reads the system clock in a time zone; zone changes; synchronisation | time, sys, error |
-//! | [`offset`] | how far off a server's clock is: intervals, what to ask when; pure | |
+//! | [`clock`] | reads the system clock: time zone, synchronisation | time, sys, error |
+//! | [`offset`] | the offset of a server's clock: intervals, when to send which request; pure | |
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
-//! | [`daemon`] | the loop, sockets, signals, counters, service manager | protocol, clock, sys |
-//! | [`client`] | one request and its retries; measurements; samples for chronyd | protocol, offset, strftime |
+//! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
+//! | [`client`] | requests and retries, measurements | protocol, offset, strftime |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |

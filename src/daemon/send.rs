@@ -3,12 +3,13 @@
 //! Nothing here makes a system call, so the tests need no kernel.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 /// Maximum wait for space in a full send buffer; then the rest of the batch stays unsent.
 ///
-/// After a time-out, do not wait again until a complete batch was sent without blocking: responses
-/// to forged addresses of the local network fill the buffer for seconds, while the kernel tries to
+/// After a time-out, no batch waits until a complete one was sent without blocking: responses to
+/// forged addresses of the local network fill the buffer for seconds, while the kernel tries to
 /// resolve the neighbour, and must not delay all others.
 const SEND_TIMEOUT: Duration = Duration::from_millis(10);
 
@@ -72,11 +73,10 @@ impl SendPolicy {
             let skipped = match error.raw_os_error() {
                 // The send buffer is full: wait once in a batch, then skip the rest of it.
                 Some(libc::EAGAIN) => {
-                    if !waited && self.wait_writable(batch) {
-                        waited = true;
+                    let first_wait = !mem::replace(&mut waited, true);
+                    if first_wait && self.wait_writable(batch) {
                         continue;
                     }
-                    waited = true;
                     batch.count() - next
                 }
                 // The destination of the request is not a valid source any more: use the source
@@ -141,7 +141,7 @@ mod tests {
         }
 
         fn clear_source(&mut self, response: usize) -> bool {
-            std::mem::take(&mut self.sources[response])
+            mem::take(&mut self.sources[response])
         }
 
         fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {

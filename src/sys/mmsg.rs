@@ -24,11 +24,11 @@ pub const BATCH_SIZE: usize = 32;
 /// may be enabled on an inherited socket.
 const CMSG_BUF_SIZE: usize = 256;
 
-// `write_cmsg` writes one of these two.
+// The SAFETY comments below rely on these: `write_cmsg` writes one of the two.
 const _: () = assert!(cmsg_space::<libc::in_pktinfo>() <= CMSG_BUF_SIZE);
 const _: () = assert!(cmsg_space::<libc::in6_pktinfo>() <= CMSG_BUF_SIZE);
 
-/// Aligned for cmsghdr.
+/// A control buffer, aligned for cmsghdr.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct CmsgBuf([u8; CMSG_BUF_SIZE]);
@@ -42,8 +42,9 @@ const _: () = assert!(align_of::<CmsgBuf>() >= align_of::<libc::cmsghdr>());
 /// moved. Two invariants hold between calls of the methods:
 ///
 /// * The headers `incoming[received..]` are prepared: each points to the request buffer, the
-///   source, the control buffer and the iovec of its own index, with their lengths. In the other
-///   headers the kernel has written lengths and flags, and left the pointers.
+///   source, the control buffer and the iovec of its own index, with their lengths. The others are
+///   all zeros in a new batch; later the kernel has written their lengths and flags, and left their
+///   pointers.
 /// * The headers `outgoing[..pending]` are filled in: each points to the iovec of its own index,
 ///   and to the response, the source and the control buffer of the request `request_of`, with
 ///   lengths within these buffers.
