@@ -1,6 +1,9 @@
 //! The plan of a measurement: what to request, when, and when to stop.
 
-use super::{Interval, Nanos, Offset, SECOND, Sample, ServerTime, TICK};
+use super::interval::Interval;
+use super::nanos::{Nanos, SECOND, TICK};
+use super::result::Offset;
+use super::sample::{Sample, ServerTime};
 
 /// Default number of samples from a server that responds with nanoseconds.
 const DEFAULT_SAMPLES: u32 = 8;

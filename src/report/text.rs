@@ -1,7 +1,7 @@
 //! The report as text.
 
+use super::results::{Report, ServerResult};
 use super::units::{format_duration, format_interval, plural};
-use super::{Report, ServerResult};
 use crate::offset::{Offset, SECOND};
 
 /// Name of the line for all servers.
@@ -108,7 +108,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{MILLI, measured, offset, report};
+    use super::super::results::tests::{MILLI, measured, offset, report};
     use super::*;
 
     fn failed() -> Result<Offset, String> {
