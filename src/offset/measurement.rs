@@ -291,6 +291,14 @@ mod tests {
         Measurement::new(MeasurementConfig::default())
     }
 
+    /// Simulates a nanosecond server on the same host.
+    fn local(delays: Vec<Delays>) -> Simulation {
+        Simulation {
+            same_host: true,
+            ..Simulation::new(0, 1, delays)
+        }
+    }
+
     #[test]
     fn sample_gives_the_interval_of_the_theorem() {
         let mut simulation = Simulation::new(3_500 * MILLI, 1, vec![micros(20, 30, 0)]);
@@ -318,18 +326,14 @@ mod tests {
 
     #[test]
     fn slow_local_server_gets_more_requests_for_10_ms() {
-        let slow = micros(200, 100, 0);
-        let local = |delays| Simulation {
-            same_host: true,
-            ..Simulation::new(0, 1, delays)
-        };
+        let slow = micros(200, 50, 0);
         // The 21st response is fast.
         let mut late = local([vec![slow; 20], vec![micros(9, 9, 9)]].concat());
         let (result, _) = late.measure(None);
         assert_eq!((result.samples, result.round_trip), (21, 18 * MICRO));
-        // No response is fast.
+        // No response is fast: 40 round trips take 10 ms.
         let mut never = local(vec![slow]);
-        assert_eq!(never.measure(None).0.samples, 10 * 1000 / 300 + 1);
+        assert_eq!(never.measure(None).0.samples, 40);
         // The server is on another host.
         let mut remote = Simulation::new(0, 1, vec![slow]);
         assert_eq!(remote.measure(None).0.samples, DEFAULT_SAMPLES);
@@ -337,12 +341,28 @@ mod tests {
         assert_eq!(never.measure(Some(9)).0.samples, 9);
     }
 
-    // Within 1 ms after two edges, and at the round trip after three.
+    // The width is the round trip, 2 ns for the local clocks, 1 ns for the server's, and 50 ns of
+    // drift on both sides.
+    #[test]
+    fn local_server_is_fast_up_to_a_bound_of_50_us() {
+        for (round_trip, bound, samples) in [(99_897, 50_000, 8), (99_898, 50_001, 101)] {
+            let mut simulation = local(vec![Delays {
+                request: 50_000,
+                response: round_trip - 50_000,
+                wakeup: 0,
+            }]);
+            let (result, _) = simulation.measure(None);
+            let expected = (bound, samples);
+            assert_eq!((result.estimate.interval.bound(), result.samples), expected);
+        }
+    }
+
+    // Within 1 ms after two edges, and at the round trip after three, however large the offset.
     #[test]
     fn whole_second_server_takes_three_seconds() {
         for phase in 0..100 {
-            let mut simulation =
-                Simulation::new(phase * 10 * MILLI, SECOND, vec![micros(15, 15, 5)]);
+            let offset = phase * 10 * MILLI + (phase - 50) * 3_600 * SECOND;
+            let mut simulation = Simulation::new(offset, SECOND, vec![micros(15, 15, 5)]);
             let (result, progress) = simulation.measure(None);
             let bound_at = |time| {
                 let before = progress.iter().filter(|(at, _)| *at <= time);
@@ -404,6 +424,8 @@ mod tests {
             let mut simulation = Simulation::new(123 * MILLI, SECOND, vec![delays]);
             let start = simulation.now;
             let (_, progress) = simulation.measure(None);
+            // One pass at least, however long the round trip.
+            assert!(progress.len() > 1, "{round_trip}");
             let bound_after = |pass: Nanos| {
                 let end = pass * SECOND + round_trip + 40 * MILLI;
                 let before = progress.iter().filter(|(at, _)| *at < end);
@@ -419,6 +441,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    // After a pass the edge is known to some 30 ms. If nothing was received for 5.5 s after it, the
+    // next request is for the edge half a second later.
+    #[test]
+    fn passed_edges_are_skipped() {
+        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut measurement = default_measurement();
+        while measurement.passes < 2 {
+            match measurement.next_action(simulation.now) {
+                Action::SendAt(at) => measurement.add_sample(&simulation.sample(at)),
+                Action::Done => panic!("one pass is not enough"),
+            };
+        }
+        let last_edge = simulation.now.div_euclid(SECOND) * SECOND;
+        let now = last_edge + 5_500 * MILLI;
+        let Action::SendAt(at) = measurement.next_action(now) else {
+            panic!("one pass is not enough");
+        };
+        let distance = at - (last_edge + 6 * SECOND);
+        assert!((-50 * MILLI..=0).contains(&distance), "{distance}");
     }
 
     #[test]
