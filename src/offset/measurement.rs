@@ -287,8 +287,9 @@ mod tests {
         Interval::new(low, high).unwrap()
     }
 
-    fn default_measurement() -> Measurement {
-        Measurement::new(MeasurementConfig::default())
+    fn new_measurement(tick: Nanos) -> Measurement {
+        let samples = None;
+        Measurement::new(MeasurementConfig { samples, tick })
     }
 
     /// Simulates a nanosecond server on the same host.
@@ -443,12 +444,12 @@ mod tests {
         }
     }
 
-    // After a pass the edge is known to some 30 ms. If nothing was received for 5.5 s after it, the
-    // next request is for the edge half a second later.
+    // Nothing was received for 5.5 s after a pass. The next request is for the edge half a second
+    // later, a 32nd of the window after its start.
     #[test]
     fn passed_edges_are_skipped() {
         let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(0);
         while measurement.passes < 2 {
             match measurement.next_action(simulation.now) {
                 Action::SendAt(at) => measurement.add_sample(&simulation.sample(at)),
@@ -456,12 +457,59 @@ mod tests {
             };
         }
         let last_edge = simulation.now.div_euclid(SECOND) * SECOND;
-        let now = last_edge + 5_500 * MILLI;
+        let (now, edge) = (last_edge + 5_500 * MILLI, last_edge + 6 * SECOND);
         let Action::SendAt(at) = measurement.next_action(now) else {
             panic!("one pass is not enough");
         };
-        let distance = at - (last_edge + 6 * SECOND);
-        assert!((-50 * MILLI..=0).contains(&distance), "{distance}");
+        let estimate = measurement.result().unwrap().estimate;
+        let window_end = edge - estimate.aged_to(now).low();
+        let offset = estimate.aged_to(window_end);
+        assert_eq!(at, edge - offset.high() + offset.width() / 32);
+        assert!((edge - 50 * MILLI..edge).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_pass_stops_at_the_new_second() {
+        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut measurement = new_measurement(0);
+        let mut second = None;
+        while let Action::SendAt(at) = measurement.next_action(simulation.now) {
+            let early = simulation.now + 500 * MILLI;
+            let is_new = second.is_some_and(|second| second != measurement.last_second);
+            assert!(!is_new || at > early, "{at}");
+            second = Some(measurement.last_second).filter(|_| measurement.passes > 0);
+            measurement.add_sample(&simulation.sample(at));
+        }
+        assert_eq!(measurement.passes, 3);
+    }
+
+    // The reported width is that of the interval less the tick.
+    #[test]
+    fn a_pass_must_halve_the_reported_width() {
+        for (width, tick, spacing, round_trip, enough) in [
+            // What is left is 500 us: the spacing, or twice the round trip.
+            (1_000, 0, 500, 0, true),
+            (1_001, 0, 500, 0, false),
+            (1_000, 0, 100, 250, true),
+            (1_001, 0, 100, 250, false),
+            (1_100, 0, 300, 250, true),
+            (1_101, 0, 300, 250, false),
+            (2_000, 1_000, 100, 250, true),
+            // A fifth of the tick.
+            (1_200, 1_000, 1, 1, true),
+            (1_206, 1_000, 1, 1, false),
+        ] {
+            let sample = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0);
+            let result = Offset {
+                round_trip,
+                ..sample.offset(interval(0, 0), 0)
+            };
+            assert_eq!(
+                new_measurement(tick).is_narrow_enough(&result, interval(5, width + 5), spacing),
+                enough,
+                "{width} {tick} {spacing} {round_trip}"
+            );
+        }
     }
 
     #[test]
@@ -475,14 +523,23 @@ mod tests {
     }
 
     #[test]
+    fn default_config_allows_for_a_tick() {
+        let (samples, tick) = (None, TICK);
+        assert_eq!(
+            MeasurementConfig::default(),
+            MeasurementConfig { samples, tick }
+        );
+    }
+
+    #[test]
     fn request_falls_back_to_seconds_once() {
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         assert_eq!(measurement.request(), "%s.%N");
         assert!(measurement.fall_back());
         assert_eq!(measurement.request(), "%s");
         assert!(!measurement.fall_back());
         // The same after a response of whole seconds.
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         measurement.add_sample(&Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0));
         assert_eq!(measurement.request(), "%s");
         assert!(!measurement.fall_back());
@@ -490,23 +547,19 @@ mod tests {
 
     #[test]
     fn parse_takes_the_tick_from_the_config() {
-        let config = MeasurementConfig {
-            samples: None,
-            tick: 7,
-        };
-        let server_time = Measurement::new(config).parse("5").unwrap();
+        let server_time = new_measurement(7).parse("5").unwrap();
         assert_eq!(
             (server_time.time, server_time.resolution),
             (5 * SECOND, SECOND + 7)
         );
-        assert_eq!(Measurement::new(config).parse("error"), None);
+        assert_eq!(new_measurement(7).parse("error"), None);
     }
 
     // The intervals of the offset still overlap; only the local clocks' difference shows the step.
     #[test]
     fn a_step_of_the_local_clock_restarts() {
         let mut simulation = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]);
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         let mut add = |simulation: &mut Simulation| {
             let outcome = measurement.add_sample(&simulation.sample(0));
             let result = measurement.result().unwrap();
@@ -524,7 +577,7 @@ mod tests {
     fn a_step_during_a_round_trip_drops_the_sample() {
         for step in [MILLI, -MILLI, SECOND, -SECOND] {
             let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
-            let mut measurement = default_measurement();
+            let mut measurement = new_measurement(TICK);
             let mut sample = simulation.sample(0);
             sample.after.wall += step;
             assert_eq!(measurement.add_sample(&sample), SampleOutcome::Restarted);
@@ -540,7 +593,7 @@ mod tests {
     #[test]
     fn steps_of_the_servers_clock_restart_three_times() {
         let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         let restarted = SampleOutcome::Restarted;
         for outcome in [
             SampleOutcome::Accepted,
