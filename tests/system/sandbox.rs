@@ -99,7 +99,7 @@ fn sandbox_permits_nothing_that_the_probe_tries() {
 
 fn compile_probe() -> PathBuf {
     let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/probe.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/sandbox/probe.rs");
     let compiled = Command::new("rustc")
         .args(["--edition", "2024", "-o"])
         .arg(&probe)
