@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and its causes, the outermost first:
+/// Joins an error and its causes, the outermost first:
 /// `bind 127.0.0.1:9527: Address already in use (os error 98)`.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

@@ -207,7 +207,7 @@ pub fn wait_readable(socket: BorrowedFd<'_>) {
         revents: 0,
     };
     // SAFETY: one live pollfd, and a count of one.
-    unsafe { libc::poll(&mut entry, 1, -1) };
+    unsafe { libc::poll(&raw mut entry, 1, -1) };
 }
 
 /// Ends this process when its parent ends, however that came about.
@@ -218,25 +218,27 @@ pub fn die_with_parent() {
 
 /// The cores this process may run on.
 pub fn cores() -> Vec<usize> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; the kernel fills in at most its size; CPU_ISSET stays below CPU_SETSIZE.
-    unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        if libc::sched_getaffinity(0, mem::size_of_val(&set), &mut set) != 0 {
-            return vec![0];
-        }
-        (0..libc::CPU_SETSIZE as usize)
-            .filter(|&core| libc::CPU_ISSET(core, &set))
-            .collect()
+    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes at most the given size, which is that of the set.
+    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &raw mut set) } != 0 {
+        return vec![0];
     }
+    (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the core is below CPU_SETSIZE, and so within the set.
+        .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
+        .collect()
 }
 
 /// Keeps the process `pid` (0: this thread) on one core.
 pub fn pin(pid: u32, core: usize) -> io::Result<()> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; `core` came from `cores`, so it is below CPU_SETSIZE.
+    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `core` came from `cores`, so it is below CPU_SETSIZE and within the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the kernel reads at most the given size, which is that of the set.
     let result = unsafe {
-        let mut set: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(pid as libc::pid_t, mem::size_of_val(&set), &set)
+        libc::sched_setaffinity(pid as libc::pid_t, mem::size_of_val(&set), &raw const set)
     };
     if result == 0 {
         Ok(())
