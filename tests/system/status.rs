@@ -13,7 +13,7 @@ use super::package::package;
 
 /// The warnings of a daemon whose clock is not synchronised, and of one that cannot read the status.
 const UNSYNCHRONISED: &str = "the system clock is not synchronised (since";
-const UNKNOWN: &str = "whether the system clock is synchronised is unknown";
+const UNKNOWN: &str = "the status of the system clock is unknown";
 
 /// Waits until the status line of a unit contains this.
 #[track_caller]
