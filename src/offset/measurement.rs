@@ -454,6 +454,7 @@ mod tests {
         let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
         let mut measurement = new_measurement(0);
         while measurement.passes < 2 {
+            assert!(simulation.requests < 100);
             match measurement.next_action(simulation.now) {
                 Action::SendAt(at) => measurement.add_sample(&simulation.sample(at)),
                 Action::Done => panic!("one pass is not enough"),
@@ -477,6 +478,7 @@ mod tests {
         let mut measurement = new_measurement(0);
         let mut second = None;
         while let Action::SendAt(at) = measurement.next_action(simulation.now) {
+            assert!(simulation.requests < 200);
             let early = simulation.now + 500 * MILLI;
             let is_new = second.is_some_and(|second| second != measurement.last_second);
             assert!(!is_new || at > early, "{at}");

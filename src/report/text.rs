@@ -186,13 +186,15 @@ mod tests {
         assert_eq!(report(vec![failed(), failed()]).text(), "");
     }
 
-    // Columns are counted in characters, and are as wide as the longest name.
+    // Columns are counted in characters, and are as wide as the longest name. With one server there
+    // is no other line to align with.
     #[test]
     fn names_are_padded_to_one_width() {
         let server = |name: &str| ServerResult {
             name: name.to_owned(),
             outcome: measured(0, 2),
         };
+        assert!(Report::new(vec![server("a")]).text().starts_with("a  +"));
         for (names, columns) in [(["é", "b"], 8), (["0123456789", "é"], 10)] {
             let text = Report::new(names.map(server).to_vec()).text();
             for line in text.lines() {
