@@ -58,8 +58,12 @@ fn date_is_given_the_time_of_the_server() {
         return;
     };
     add_server_address(&machine);
-    // Another program runs as `date` and records its arguments: a test never sets a clock.
-    // (Nothing in the machine has the capability to set it, either.)
+    // Another program runs as `date` and records its arguments: a test never sets a clock. Commands
+    // in the machine do not have the capability to set it either, CAP_SYS_TIME (25).
+    let status = machine.sh("grep ^CapEff: /proc/self/status");
+    let (_, capabilities) = status.split_once('\t').expect("CapEff:\tHEX");
+    let capabilities = u64::from_str_radix(capabilities.trim(), 16).expect("hexadecimal");
+    assert_eq!(capabilities & 1 << 25, 0, "{status}");
     machine.write(
         "/usr/local/sbin/date",
         "#!/bin/sh\nprintf '%s\\n' \"$@\" >/root/date-arguments\n",
