@@ -164,7 +164,8 @@ fn clear_interface(cmsg: &mut [u64; CMSG_BUF_WORDS], at: usize) {
     cmsg[at / 8] = u64::from_ne_bytes(bytes);
 }
 
-/// Sets the receive buffer, beyond net.core.rmem_max with CAP_NET_ADMIN. The kernel doubles `bytes`.
+/// Sets the receive buffer, beyond net.core.rmem_max with CAP_NET_ADMIN. The kernel doubles
+/// `bytes`.
 pub fn set_receive_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_recv_buffer_size_force(socket, bytes)
@@ -230,7 +231,8 @@ fn local_time(second: i64) -> Option<libc::tm> {
 }
 
 fn strftime(buf: &mut [u8], format: &CString, tm: &libc::tm) -> usize {
-    // SAFETY: `format` ends in a NUL. strftime writes at most `buf.len()` bytes and returns how many.
+    // SAFETY: `format` ends in a NUL. strftime writes at most `buf.len()` bytes and returns how
+    // many.
     unsafe { libc::strftime(buf.as_mut_ptr().cast(), buf.len(), format.as_ptr(), tm) }
 }
 

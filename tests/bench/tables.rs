@@ -255,7 +255,8 @@ pub fn notes(plan: &Plan, host: &Host, results: &Results) -> String {
     format!(
         "Medians of {} rounds of {} ms. Closed loop: {SOCKETS} sockets with {IN_FLIGHT} requests \
          in flight each.\n\
-         Load on core {}, servers on core {}. A burst of {BURST} requests was sent in {sending:.0} ms.\n\
+         Load on core {}, servers on core {}. \
+         A burst of {BURST} requests was sent in {sending:.0} ms.\n\
          Requests without a response, bursts apart: {lost}.\n\
          Wrong responses: {}.\n",
         plan.rounds,
