@@ -495,7 +495,8 @@ fn played(stage: &Stage, number: usize, commands: &[String]) -> (Vec<String>, St
             "{commands:?}: {printed:?}"
         );
         let late = commands.iter().zip(&printed).any(|(command, printed)| {
-            printed.contains("no answer within") || command.contains("nc -u") && printed.is_empty()
+            printed.contains("no response within")
+                || command.contains("nc -u") && printed.is_empty()
         });
         if !late || plays == PLAYS {
             return (printed, log);

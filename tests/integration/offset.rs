@@ -384,7 +384,7 @@ fn a_dead_server_among_three_is_asked_as_often_as_told_and_named() {
     assert_eq!(asked.count(), 2);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        error.starts_with(&format!("wallclock: {address}: no answer within ")),
+        error.starts_with(&format!("wallclock: {address}: no response within ")),
         "{error}"
     );
     // Where nobody listens the kernel says so, and not even the first try is waited for to its end.
@@ -649,7 +649,7 @@ fn watching_on_a_terminal_draws_a_running_picture_and_a_summary_at_ctrl_c() {
     }
     assert!(bars >= 6, "{shown}");
     assert!(
-        summary.contains(&format!("{bars} looks, {bars} with an offset: ")),
+        summary.contains(&format!("{bars} measurements, {bars} with an offset: ")),
         "{shown}"
     );
     let (low, high) = range_of(summary);
@@ -690,7 +690,7 @@ fn watching_into_a_pipe_gives_plain_lines_and_a_summary_at_the_end() {
         line.len() > 40 && line.as_bytes()[10] == b'T' && line.contains(" s ± "),
         "{line}"
     );
-    assert!(text.contains(" looks, "), "{text}");
+    assert!(text.contains(" measurements, "), "{text}");
     let (low, high) = range_of(&text);
     assert!(low <= 0.0 && 0.0 <= high, "{text}");
 }
@@ -754,7 +754,7 @@ fn a_terminal_sees_how_far_the_measurement_of_a_whole_second_server_is() {
     );
     assert!(
         line.starts_with(&server.to_string())
-            && line.contains(" samples of whole seconds, as told "),
+            && line.contains(" samples of whole seconds, as reported "),
         "{shown:?}"
     );
 }
