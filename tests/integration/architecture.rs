@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Spacing, TokenStream, TokenTree};
 use support::repository;
 
-use crate::line_width::files_under;
-
 /// From each module to those it imports, with the path in the code. A module is its file without
 /// `.rs`, `/mod.rs` or `/main.rs`, relative to `src`; the library's root is empty. `mod x;` counts
 /// as an import of `self::x`, so a child that imports its parent closes a circle.
@@ -24,14 +22,13 @@ fn paths(code: TokenStream, prefix: &[String]) -> Vec<Vec<String>> {
         TokenTree::Punct(p) => p.as_char() == ':' && p.spacing() == Spacing::Joint,
         _ => false,
     };
+    let is_cfg_test = |token: &TokenTree| token.to_string().replace(' ', "") == "[cfg(test)]";
     let ends_item = |token: &TokenTree| token.to_string().ends_with([';', '}']);
     let mut path = prefix.to_vec();
     let mut tokens = code.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {
-            TokenTree::Group(group) if group.to_string().replace(' ', "") == "[cfg(test)]" => {
-                tokens.by_ref().find(ends_item);
-            }
+            token if is_cfg_test(&token) => drop(tokens.by_ref().find(ends_item)),
             TokenTree::Group(group) => {
                 found.extend(paths(group.stream(), &path));
                 path = prefix.to_vec();
@@ -51,11 +48,10 @@ fn paths(code: TokenStream, prefix: &[String]) -> Vec<Vec<String>> {
 }
 
 /// The module that a path in the code of `module` names, or whose item it names. `None` if it is
-/// `module` itself or not of this package.
+/// `module` itself or not of this package. The root of a program is `bin/NAME`.
 fn target(module: &Path, path: &[String], modules: &BTreeSet<PathBuf>) -> Option<PathBuf> {
     let supers = path.iter().take_while(|name| *name == "super").count();
     let (base, names) = match path[0].as_str() {
-        // The root of a program is `bin/NAME`.
         "crate" if module.starts_with("bin") => (module.iter().take(2).collect(), &path[1..]),
         "crate" | "wallclock" => (PathBuf::new(), &path[1..]),
         "self" | "super" => (
@@ -73,7 +69,10 @@ fn target(module: &Path, path: &[String], modules: &BTreeSet<PathBuf>) -> Option
 fn read_imports(src: &Path) -> Arrows<PathBuf> {
     let is_code = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "rs");
     let mut code = BTreeMap::new();
-    for file in files_under(src).into_iter().filter(is_code) {
+    for file in crate::line_width::files_under(src)
+        .into_iter()
+        .filter(is_code)
+    {
         let text = fs::read_to_string(&file).expect("a readable file");
         let file = file.strip_prefix(src).expect("a file under src");
         let module = file.with_extension("");
@@ -106,32 +105,28 @@ fn circles<M: Ord>(imports: &Arrows<M>) -> impl Iterator<Item = &String> {
         }
         reached.contains(from)
     };
-    let is_mod = |import: &String| import.starts_with("self::");
     let circles = imports.iter().filter(move |(arrow, _)| leads_back(arrow));
-    circles
-        .map(|(_, import)| import)
-        .filter(move |import| !is_mod(import))
+    let circles = circles.map(|(_, import)| import);
+    circles.filter(|import| !import.starts_with("self::"))
 }
 
-/// Reads the table `| module | imports |`: each import of each module, and `(module, "")`.
-fn read_table(text: &str) -> BTreeSet<(String, String)> {
-    let table = text
-        .lines()
-        .skip_while(|line| *line != "| module | imports |");
+/// Reads the table in CONTRIBUTING.md: each import of each module, and `(module, "")`.
+fn read_table() -> BTreeSet<(String, String)> {
+    let (_, table) = include_str!("../../CONTRIBUTING.md")
+        .split_once("\n| module | imports |\n|---|---|\n")
+        .expect("a table");
     let mut rows = BTreeSet::new();
-    for row in table.skip(2).take_while(|line| line.starts_with('|')) {
-        let cells: Vec<_> = row
-            .split('|')
-            .map(|cell| cell.trim_matches([' ', '-']))
-            .collect();
-        let imports = cells[2].split(", ").chain([""]);
-        rows.extend(imports.map(|import| (cells[1].to_owned(), import.to_owned())));
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let row = row.trim_matches(['|', ' ']);
+        let (module, imports) = row.split_once(" | ").expect("two columns");
+        let imports = imports.split(", ").filter(|name| *name != "-").chain([""]);
+        rows.extend(imports.map(|name| (module.to_owned(), name.to_owned())));
     }
     rows
 }
 
 #[test]
-fn imports_match_the_tables_without_circles() {
+fn imports_match_the_table_without_circles() {
     let top = |module: &PathBuf| {
         let name = module.iter().next().unwrap_or("lib".as_ref());
         name.to_string_lossy().into_owned()
@@ -148,8 +143,7 @@ fn imports_match_the_tables_without_circles() {
     }
     let circles = circles(&imports).chain(circles(&top_imports));
     let mut violations: Vec<_> = circles.map(|import| format!("circle: {import}")).collect();
-    let document = fs::read_to_string(repository().join("CONTRIBUTING.md"));
-    let table = read_table(&document.expect("a readable file"));
+    let table = read_table();
     for arrow @ (from, to) in expected.difference(&table) {
         let import = top_imports.get(arrow).map_or("no row", String::as_str);
         violations.push(format!("not in the table: {from} -> {to} ({import})"));
