@@ -2,7 +2,10 @@
 
 use crate::load::{BURST, Burst};
 use crate::measure::median;
-use crate::results::*;
+use crate::results::{
+    BESIDE_DUAL_FLOOR, COMMON, DEFAULT, GLIBC, LONGEST, NANOSECONDS, Results, Row, SLASHES,
+    ServerKind,
+};
 
 /// An upper bound of one figure.
 pub struct Promise {

@@ -8,7 +8,10 @@ use crate::measure::{self, p99};
 use crate::process;
 use crate::processes::FORMATS;
 use crate::requests::{self, Workload};
-use crate::results::*;
+use crate::results::{
+    BESIDE_DUAL_FLOOR, BLANK, COMMON, DEFAULT, DIFFERENT, GLIBC, LONGEST, NANOSECONDS, Row,
+    SERVERS, SLASHES, ServerKind, ServerResults, TOO_LONG, UNKNOWN, WORST_CASE,
+};
 use crate::servers::Server;
 use crate::setup::{Host, Plan, ROOT_BUFFER, USER_BUFFER};
 use crate::worst_case::WorstCases;

@@ -3,7 +3,10 @@
 //!
 //! recvmmsg(2) and sendmmsg(2) are written here a second time: the floor must not share code with
 //! the daemon that is compared with it.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "system calls that std, socket2 and rustix do not offer"
+)]
 
 use std::ffi::CString;
 use std::io;
@@ -226,7 +229,7 @@ fn local_time(second: i64) -> Option<libc::tm> {
     // SAFETY: a plain C structure of integers and a pointer, for which zero is a valid value.
     let mut tm: libc::tm = unsafe { mem::zeroed() };
     // SAFETY: localtime_r reads the first argument and writes the second.
-    let result = unsafe { libc::localtime_r(&second, &mut tm) };
+    let result = unsafe { libc::localtime_r(&raw const second, &raw mut tm) };
     (!result.is_null()).then_some(tm)
 }
 
@@ -265,6 +268,6 @@ pub fn thread_time() -> f64 {
         tv_nsec: 0,
     };
     // SAFETY: the kernel fills `time` in. This clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }

@@ -6,7 +6,9 @@ use crate::load::{BURST, Burst, IN_FLIGHT, SOCKETS};
 use crate::measure::median;
 use crate::processes::{Memory, StartTimes};
 use crate::promises::{self, Promise};
-use crate::results::*;
+use crate::results::{
+    LONGEST, Results, Row, SERVERS, ServerKind, ServerResults, TOO_LONG, UNKNOWN, WORST_CASE,
+};
 use crate::setup::{Host, Plan};
 use crate::table::{Table, number};
 use crate::worst_case::WorstCases;
