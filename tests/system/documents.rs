@@ -82,7 +82,9 @@ documented! {
         "systemctl enable --now wallclockd@192.168.7.10:9527 wallclockd@fd00:7::10";
     ENABLE_ESCAPED = "systemctl enable --now \
                       \"$(systemd-escape --template=wallclockd@.service '[fd00:7::10]:9528')\"";
-    WRITE_CORE_OPTIONS = r"printf 'WALLCLOCKD_LISTEN=[::]:9527\nWALLCLOCKD_REUSE_PORT=true\n' >/etc/default/wallclockd@core1";
+    WRITE_CORE_OPTIONS =
+        "printf 'WALLCLOCKD_LISTEN=[::]:9527\\nWALLCLOCKD_REUSE_PORT=true\\n' \
+         >/etc/default/wallclockd@core1";
     COPY_CORE_OPTIONS = "cp /etc/default/wallclockd@core1 /etc/default/wallclockd@core2";
     ENABLE_CORES = "systemctl enable --now wallclockd@core1 wallclockd@core2";
 

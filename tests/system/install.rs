@@ -8,7 +8,7 @@ use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
 use super::network::{Lan, V4, V6, assert_answered, local_socket, query, shell_in};
 use super::package::{documented_target, package, run_documented_build};
 
-/// The time-out of one try of the client, in seconds, so that a busy host does not use up its tries.
+/// The time-out of one try of the client, in seconds. A busy host must not use up its tries.
 const TRY_TIMEOUT: &str = "10";
 
 #[test]

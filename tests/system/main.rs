@@ -2,8 +2,8 @@
 //!
 //! Each test boots a machine of its own (see `machine` and `boot`), installs the package as an
 //! administrator would, and checks what systemd/README.md promises. The commands of that page and
-//! of README.md are run as printed (see `documents`). Where this host cannot boot a machine, because
-//! root, systemd or a tool is missing, the tests are skipped.
+//! of README.md are run as printed (see `documents`). Where this host cannot boot a machine,
+//! because root, systemd or a tool is missing, the tests are skipped.
 
 // Tests, by subject.
 mod access;

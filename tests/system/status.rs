@@ -11,7 +11,7 @@ use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{Lan, V4, local_socket, query};
 use super::package::package;
 
-/// The warnings of a daemon whose clock is not synchronised, and of one that cannot read the status.
+/// The warning of a daemon whose clock is not synchronised, and of one that cannot read its status.
 const UNSYNCHRONISED: &str = "the system clock is not synchronised (since";
 const UNKNOWN: &str = "the status of the system clock is unknown";
 
