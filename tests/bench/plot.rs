@@ -83,7 +83,7 @@ fn try_draw(path: &Path, rows: &[&Row]) -> Result<(), Box<dyn Error>> {
         (1.0, SegmentValue::Exact(0)),
         (1.0, SegmentValue::Exact(last + 1)),
     ];
-    chart.draw_series(DashedLineSeries::new(floor, 5, 3, FLOOR.into()))?;
+    chart.draw_series(DashedLineSeries::new(floor, 5, 3, FLOOR.stroke_width(2)))?;
     // The values are in a column of their own: beside a bar they would be on the dashed line.
     let style = font.color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
     for (row, index) in rows.iter().zip(0..) {

@@ -153,7 +153,7 @@ pub fn single(rows: &[Row]) -> Table {
         "on-CPU, ns/response",
         "x the first",
         "p99 of on-CPU, ns",
-        "x the first",
+        "p99, x the first",
     ];
     let mut table = Table::new(
         "One request at a time, client and server on one core",
