@@ -1,20 +1,19 @@
-//! What glibc does not define: the extensions, and what is refused where.
+//! The format language beyond glibc's: extensions, and what is refused at which byte. What glibc
+//! defines is in `tests/glibc.rs`.
 
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::{BufferTooSmall, Format, FormatError};
 use wallclock::time::LocalTime;
 
-fn text(format: &str, moment: &LocalTime) -> String {
-    let mut room = [0; 512];
-    let length = Format::parse(format.as_bytes())
-        .expect(format)
-        .render(moment, &mut room)
-        .expect(format);
-    String::from_utf8(room[..length].to_vec()).expect("UTF-8")
+fn render(format: &str, time: &LocalTime) -> String {
+    let mut buf = [0; 512];
+    let format = Format::parse(format.as_bytes()).expect(format);
+    let length = format.render(time, &mut buf).expect("512 bytes are enough");
+    String::from_utf8(buf[..length].to_vec()).expect("UTF-8")
 }
 
-fn error(format: &[u8]) -> FormatError {
-    Format::parse(format).expect_err("no format")
+fn parse_error(format: &[u8]) -> FormatError {
+    Format::parse(format).expect_err("not a format")
 }
 
 /// 2026-07-05 06:35:07.0123456 in India.
@@ -23,8 +22,8 @@ fn kolkata() -> LocalTime {
 }
 
 #[test]
-fn extensions_of_gnu_date_are_as_date_has_them() {
-    // Each as printed by date (GNU coreutils) 9.1 with TZ=Asia/Kolkata, -d @1783213507.0123456.
+fn extensions_of_gnu_date_match_date() {
+    // As printed by date of GNU coreutils 9.1 with TZ=Asia/Kolkata, -d @1783213507.0123456.
     for (format, expected) in [
         ("%N", "012345600"),
         ("%1N", "0"),
@@ -69,7 +68,7 @@ fn extensions_of_gnu_date_are_as_date_has_them() {
         ("%-::z", "+5:30:00"),
         ("%_10:::z", "     +5:30"),
     ] {
-        assert_eq!(text(format, &kolkata()), expected, "{format}");
+        assert_eq!(render(format, &kolkata()), expected, "{format}");
     }
     let utc = LocalTime::new(1_783_213_507, 0, 0, "UTC");
     for (format, expected) in [
@@ -83,12 +82,12 @@ fn extensions_of_gnu_date_are_as_date_has_them() {
         ("%_9N", "0        "),
         ("%_N", "0        "),
     ] {
-        assert_eq!(text(format, &utc), expected, "{format}");
+        assert_eq!(render(format, &utc), expected, "{format}");
     }
 }
 
 #[test]
-fn an_offset_with_seconds_is_shown_where_it_fits_and_cut_where_not() {
+fn utc_offset_with_seconds_is_cut_in_short_forms() {
     let monrovia = LocalTime::new(0, 0, -2_670, "MMT");
     for (format, expected) in [
         ("%z", "-0044"),
@@ -97,16 +96,16 @@ fn an_offset_with_seconds_is_shown_where_it_fits_and_cut_where_not() {
         ("%:::z", "-00:44:30"),
         ("%T", "23:15:30"),
     ] {
-        assert_eq!(text(format, &monrovia), expected, "{format}");
+        assert_eq!(render(format, &monrovia), expected, "{format}");
     }
     assert_eq!(
-        text("%z %:::z", &LocalTime::new(0, 0, -30, "X")),
+        render("%z %:::z", &LocalTime::new(0, 0, -30, "X")),
         "-0000 -00:00:30"
     );
 }
 
 #[test]
-fn the_quarter_is_that_of_the_month() {
+fn quarter_is_that_of_the_month() {
     let clock = Clock::utc();
     for (day, quarter) in [
         (0, "1"),
@@ -119,7 +118,7 @@ fn the_quarter_is_that_of_the_month() {
         (364, "4"),
     ] {
         assert_eq!(
-            text("%q", &clock.at(day * 86_400, 0)),
+            render("%q", &clock.at(day * 86_400, 0)),
             quarter,
             "day {day} of 1970"
         );
@@ -127,12 +126,12 @@ fn the_quarter_is_that_of_the_month() {
 }
 
 #[test]
-fn extensions_of_chrono_are_as_chrono_has_them() {
+fn extensions_of_chrono_match_chrono() {
     let fractions = [0, 7, 120_000_000, 120_450_000, 999_999_999];
     for nanosecond in fractions {
-        let moment = LocalTime::new(1_783_213_507, nanosecond, 19_800, "IST");
+        let time = LocalTime::new(1_783_213_507, nanosecond, 19_800, "IST");
         let offset = chrono::FixedOffset::east_opt(19_800).expect("an offset");
-        let theirs = chrono::DateTime::from_timestamp(1_783_213_507, nanosecond)
+        let chrono_time = chrono::DateTime::from_timestamp(1_783_213_507, nanosecond)
             .expect("a time")
             .with_timezone(&offset);
         for format in [
@@ -140,41 +139,41 @@ fn extensions_of_chrono_are_as_chrono_has_them() {
             "%s%.3f",
         ] {
             assert_eq!(
-                text(format, &moment),
-                theirs.format(format).to_string(),
+                render(format, &time),
+                chrono_time.format(format).to_string(),
                 "{format} at {nanosecond}"
             );
         }
     }
     assert_eq!(
-        text("%+", &kolkata()),
+        render("%+", &kolkata()),
         "2026-07-05T06:35:07.012345600+05:30"
     );
-    assert_eq!(text("%v", &kolkata()), " 5-Jul-2026");
-    assert_eq!(text("%.f|%f", &kolkata()), ".012345600|012345600");
+    assert_eq!(render("%v", &kolkata()), " 5-Jul-2026");
+    assert_eq!(render("%.f|%f", &kolkata()), ".012345600|012345600");
 }
 
 #[test]
-fn a_year_has_four_digits_where_chrono_gives_it_four() {
+fn year_in_chrono_extensions_has_four_digits() {
     // 987-06-05
-    let moment = LocalTime::new(-31_007_059_200, 0, 0, "UTC");
-    assert_eq!(text("%v", &moment), " 5-Jun-0987");
-    assert_eq!(text("%+", &moment), "0987-06-05T00:00:00+00:00");
-    assert_eq!(text("%Y", &moment), "987");
+    let time = LocalTime::new(-31_007_059_200, 0, 0, "UTC");
+    assert_eq!(render("%v", &time), " 5-Jun-0987");
+    assert_eq!(render("%+", &time), "0987-06-05T00:00:00+00:00");
+    assert_eq!(render("%Y", &time), "987");
 }
 
 #[test]
-fn seconds_before_the_epoch_are_filled_ahead_of_their_sign() {
-    // As a text, which is what glibc takes %s for.
-    let moment = LocalTime::new(-42, 0, 0, "UTC");
+fn negative_seconds_are_padded_before_the_sign() {
+    // glibc pads %s as a text, not as a number.
+    let time = LocalTime::new(-42, 0, 0, "UTC");
     assert_eq!(
-        text("%s %08s %8s %_8s %-8s", &moment),
+        render("%s %08s %8s %_8s %-8s", &time),
         "-42 00000-42      -42      -42      -42"
     );
 }
 
 #[test]
-fn unknown_conversions_are_refused_at_their_percent_sign() {
+fn rule_4_unknown_directive_has_the_byte_of_its_percent() {
     for (format, at, character) in [
         ("%Q", 0, 'Q'),
         ("%Y/%m/%d %Q", 9, 'Q'),
@@ -216,7 +215,7 @@ fn unknown_conversions_are_refused_at_their_percent_sign() {
         ("%+4Y %L", 5, 'L'),
     ] {
         assert_eq!(
-            error(format.as_bytes()),
+            parse_error(format.as_bytes()),
             FormatError::Unknown { at, character },
             "{format:?}"
         );
@@ -224,7 +223,7 @@ fn unknown_conversions_are_refused_at_their_percent_sign() {
 }
 
 #[test]
-fn formats_that_end_within_a_conversion_are_refused_at_its_percent_sign() {
+fn rule_4_cut_off_directive_has_the_byte_of_its_percent() {
     for (format, at) in [
         ("%", 0),
         ("%%%", 2),
@@ -241,7 +240,7 @@ fn formats_that_end_within_a_conversion_are_refused_at_its_percent_sign() {
         ("\u{2192}%", 3),
     ] {
         assert_eq!(
-            error(format.as_bytes()),
+            parse_error(format.as_bytes()),
             FormatError::CutOff { at },
             "{format:?}"
         );
@@ -249,15 +248,15 @@ fn formats_that_end_within_a_conversion_are_refused_at_its_percent_sign() {
 }
 
 #[test]
-fn what_is_no_text_is_refused_where_it_stops_being_one() {
-    assert_eq!(error(b"%d\xff"), FormatError::NotUtf8 { at: 2 });
-    assert_eq!(error(b"%Q \xe2\x86"), FormatError::NotUtf8 { at: 3 });
-    assert_eq!(error(b"%Q\0"), FormatError::Nul { at: 2 });
-    assert_eq!(error(b"%\xc3"), FormatError::NotUtf8 { at: 1 });
+fn rule_4_bad_text_has_its_first_bad_byte() {
+    assert_eq!(parse_error(b"%d\xff"), FormatError::NotUtf8 { at: 2 });
+    assert_eq!(parse_error(b"%Q \xe2\x86"), FormatError::NotUtf8 { at: 3 });
+    assert_eq!(parse_error(b"%Q\0"), FormatError::Nul { at: 2 });
+    assert_eq!(parse_error(b"%\xc3"), FormatError::NotUtf8 { at: 1 });
 }
 
 #[test]
-fn an_error_names_the_character_so_that_it_can_be_printed() {
+fn rule_4_errors_show_printable_characters_only() {
     for (format, expected) in [
         (&b"%Q"[..], "byte 0: unknown conversion Q"),
         (b"%\n", "byte 0: unknown conversion \\n"),
@@ -275,7 +274,7 @@ fn an_error_names_the_character_so_that_it_can_be_printed() {
         (b"%d\xff", "byte 2: not UTF-8"),
         (b"%d\0", "byte 2: NUL"),
     ] {
-        assert_eq!(error(format).to_string(), expected);
+        assert_eq!(parse_error(format).to_string(), expected);
     }
     assert!(
         !FormatError::Unknown {
@@ -288,8 +287,8 @@ fn an_error_names_the_character_so_that_it_can_be_printed() {
 }
 
 #[test]
-fn a_width_costs_nothing_where_it_does_not_fit() {
-    let mut room = [b'.'; 16];
+fn huge_width_is_too_long_for_the_buffer() {
+    let mut buf = [0; 16];
     for format in [
         "%17d",
         "%999999999d",
@@ -302,31 +301,31 @@ fn a_width_costs_nothing_where_it_does_not_fit() {
         "%17:z",
     ] {
         let format = Format::parse(format.as_bytes()).expect(format);
-        assert_eq!(format.render(&kolkata(), &mut room), Err(BufferTooSmall));
+        assert_eq!(format.render(&kolkata(), &mut buf), Err(BufferTooSmall));
     }
     assert_eq!(
         Format::parse(b"%16d")
             .expect("a format")
-            .render(&kolkata(), &mut room),
+            .render(&kolkata(), &mut buf),
         Ok(16)
     );
 }
 
 #[test]
-fn a_format_knows_what_is_in_it() {
-    let about = |format: &str| {
+fn format_counts_directives_and_percents() {
+    let counts = |format: &str| {
         let format = Format::parse(format.as_bytes()).expect("a format");
         (format.directives(), format.percents(), format.sub_second())
     };
-    assert_eq!(about("no conversion"), (0, 0, false));
-    assert_eq!(about("%Y%%%5%%E%"), (4, 3, false));
+    assert_eq!(counts("no directive"), (0, 0, false));
+    assert_eq!(counts("%Y%%%5%%E%"), (4, 3, false));
     for sub_second in ["%N", "%3N", "%f", "%6f", "%.f", "%.3f", "%+", "%_5N", "%ON"] {
-        assert_eq!(about(sub_second), (1, 0, true), "{sub_second}");
+        assert_eq!(counts(sub_second), (1, 0, true), "{sub_second}");
     }
 }
 
 #[test]
-fn a_dst_switch_lands_on_its_exact_second() {
+fn dst_switches_at_its_exact_second() {
     let zone =
         |name: &str| Clock::in_zone(Some(name.as_ref()), &ZonePaths::from_env()).expect(name);
     for (tz, instant, before, after) in [
@@ -345,9 +344,9 @@ fn a_dst_switch_lands_on_its_exact_second() {
     ] {
         let clock = zone(tz);
         assert_eq!(
-            text("%T %Z %z", &clock.at(instant - 1, 999_999_999)),
+            render("%T %Z %z", &clock.at(instant - 1, 999_999_999)),
             before
         );
-        assert_eq!(text("%T %Z %z", &clock.at(instant, 0)), after);
+        assert_eq!(render("%T %Z %z", &clock.at(instant, 0)), after);
     }
 }
