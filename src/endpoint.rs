@@ -1,11 +1,11 @@
-//! Where a clock hangs: `HOST`, `HOST:DEFAULT_PORT`, `[V6]:DEFAULT_PORT`, as both programs read it.
+//! [`Endpoint`]: a host and a UDP port, as both programs parse them.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// The port that the room agreed on.
+/// The port of the protocol.
 pub const DEFAULT_PORT: u16 = 9527;
 
 /// A host, by name or by address, and a UDP port.
@@ -15,63 +15,63 @@ pub struct Endpoint {
     port: u16,
 }
 
-/// Why a text names no endpoint.
+/// Why a text is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// There is no host in it.
-    #[error("no host in it")]
+    /// The host is missing.
+    #[error("no host")]
     NoHost,
-    /// What stands behind the last colon is no port.
-    #[error("{0:?} is no port (0 to 65535)")]
+    /// The text after the last colon is not a port.
+    #[error("{0:?} is not a port (0 to 65535)")]
     Port(String),
-    /// A bracket without its partner, or something else than a port behind it.
-    #[error("brackets go around an IPv6 address, as in [::1]:9527")]
+    /// A bracket is missing, or the text after it is not a colon and a port.
+    #[error("brackets enclose an IPv6 address, as in [::1]:9527")]
     Brackets,
 }
 
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
-    /// A missing port is [`DEFAULT_PORT`]. An IPv6 address may stand bare where no port follows (`::1`), with an interface too
-    /// (`fe80::1%eth0`).
+    /// Parses `HOST`, `HOST:PORT`, `IPV6`, `[IPV6]` or `[IPV6]:PORT`. The default port is
+    /// [`DEFAULT_PORT`]. An IPv6 address may have a zone (`fe80::1%eth0`).
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
-        let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
-            let (host, rest) = bracketed.split_once(']').ok_or(EndpointError::Brackets)?;
-            match rest {
-                "" => (host, None),
-                _ => (
-                    host,
-                    Some(rest.strip_prefix(':').ok_or(EndpointError::Brackets)?),
-                ),
-            }
-        } else if text
-            .split('%')
-            .next()
-            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-        {
-            (text, None)
-        } else {
-            match text.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            }
-        };
+        let (host, port) = split_port(text)?;
         if host.is_empty() {
             return Err(EndpointError::NoHost);
         }
-        let port = match port {
-            None => DEFAULT_PORT,
-            // u16's own parser would take a sign.
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
-                .parse()
-                .map_err(|_| EndpointError::Port(digits.to_owned()))?,
-            Some(other) => return Err(EndpointError::Port(other.to_owned())),
-        };
         Ok(Endpoint {
             host: host.to_owned(),
-            port,
+            port: port.map_or(Ok(DEFAULT_PORT), parse_port)?,
         })
     }
+}
+
+/// Splits off the port, without its colon, and removes the brackets of the host.
+fn split_port(text: &str) -> Result<(&str, Option<&str>), EndpointError> {
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']').ok_or(EndpointError::Brackets)?;
+        if rest.is_empty() {
+            return Ok((host, None));
+        }
+        let port = rest.strip_prefix(':').ok_or(EndpointError::Brackets)?;
+        return Ok((host, Some(port)));
+    }
+    let without_zone = text.split('%').next().unwrap_or(text);
+    if without_zone.parse::<Ipv6Addr>().is_ok() {
+        return Ok((text, None));
+    }
+    Ok(match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    })
+}
+
+fn parse_port(digits: &str) -> Result<u16, EndpointError> {
+    // The parser of u16 accepts a sign.
+    Some(digits)
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| EndpointError::Port(digits.to_owned()))
 }
 
 impl fmt::Display for Endpoint {
@@ -85,11 +85,11 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// The addresses it stands for, in the resolver's order (getaddrinfo(3)), each once.
+    /// Resolves the host to its addresses, in the order of getaddrinfo(3), each once.
     ///
     /// # Errors
     ///
-    /// What the resolver said, or that it knows no address.
+    /// Those of getaddrinfo(3), or that the host has no address.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
@@ -103,7 +103,7 @@ impl Endpoint {
         if addresses.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "the name has no address",
+                "the host has no address",
             ));
         }
         Ok(addresses)
@@ -114,13 +114,13 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<String, EndpointError> {
+    fn parse(text: &str) -> Result<String, EndpointError> {
         text.parse::<Endpoint>()
             .map(|endpoint| endpoint.to_string())
     }
 
     #[test]
-    fn a_missing_port_is_the_rooms() {
+    fn a_missing_port_is_the_default() {
         for (text, shown) in [
             ("clock", "clock:9527"),
             ("10.0.0.1", "10.0.0.1:9527"),
@@ -128,39 +128,39 @@ mod tests {
             ("[::1]", "[::1]:9527"),
             ("fe80::1%eth0", "[fe80::1%eth0]:9527"),
         ] {
-            assert_eq!(read(text).as_deref(), Ok(shown));
+            assert_eq!(parse(text).as_deref(), Ok(shown));
         }
     }
 
     #[test]
-    fn a_port_stands_behind_a_colon() {
+    fn a_port_follows_a_colon() {
         for text in ["clock:0", "10.0.0.1:65535", "[::1]:53", "[fe80::1%2]:9527"] {
-            assert_eq!(read(text).as_deref(), Ok(text));
+            assert_eq!(parse(text).as_deref(), Ok(text));
         }
     }
 
     #[test]
-    fn what_names_no_endpoint_says_what_is_wrong() {
-        assert_eq!(read(""), Err(EndpointError::NoHost));
-        assert_eq!(read(":9527"), Err(EndpointError::NoHost));
-        assert_eq!(read("[::1"), Err(EndpointError::Brackets));
-        assert_eq!(read("[::1]9527"), Err(EndpointError::Brackets));
+    fn errors_name_the_wrong_part() {
+        assert_eq!(parse(""), Err(EndpointError::NoHost));
+        assert_eq!(parse(":9527"), Err(EndpointError::NoHost));
+        assert_eq!(parse("[::1"), Err(EndpointError::Brackets));
+        assert_eq!(parse("[::1]9527"), Err(EndpointError::Brackets));
         for port in ["65536", "-1", "+1", "http", "99999999999"] {
             assert_eq!(
-                read(&format!("clock:{port}")),
+                parse(&format!("clock:{port}")),
                 Err(EndpointError::Port(port.to_owned()))
             );
         }
-        assert_eq!(read("clock:"), Err(EndpointError::Port(String::new())));
+        assert_eq!(parse("clock:"), Err(EndpointError::Port(String::new())));
     }
 
     #[test]
-    fn an_interface_goes_along_with_a_link_local_address() {
-        let addresses = "[fe80::1%lo]:5"
-            .parse::<Endpoint>()
-            .map(|endpoint| endpoint.resolve());
-        assert!(
-            matches!(addresses, Ok(Ok(list)) if matches!(list[..], [SocketAddr::V6(address)] if address.scope_id() == 1))
-        );
+    fn a_zone_becomes_the_scope_id() {
+        let endpoint: Endpoint = "[fe80::1%lo]:5".parse().expect("an endpoint");
+        let addresses = endpoint.resolve().expect("an address");
+        let [SocketAddr::V6(address)] = addresses[..] else {
+            panic!("{addresses:?}");
+        };
+        assert_eq!((address.scope_id(), address.port()), (1, 5));
     }
 }

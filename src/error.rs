@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and its causes, the outermost first:
+/// Joins an error and its causes, the outermost first:
 /// `bind 127.0.0.1:9527: Address already in use (os error 98)`.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -13,4 +13,20 @@ pub fn error_chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("bind 127.0.0.1:9527")]
+    struct BindError(#[source] io::Error);
+
+    #[test]
+    fn causes_follow_their_error() {
+        let error = BindError(io::Error::other("port in use"));
+        assert_eq!(error_chain(&error), "bind 127.0.0.1:9527: port in use");
+    }
 }

@@ -17,11 +17,11 @@
 //! | [`strftime`] | the format language: parse, render; pure | time |
 //! | [`time`] | [`LocalTime`](time::LocalTime), a value; pure | |
 //! | [`endpoint`] | `HOST:PORT` | |
-//! | [`clock`] | reads the system clock in a time zone; zone changes; synchronisation | time, sys, error |
-//! | [`offset`] | how far off a server's clock is: intervals, what to ask when; pure | |
+//! | [`clock`] | reads the system clock: time zone, synchronisation | time, sys, error |
+//! | [`offset`] | the offset of a server's clock: intervals, when to send which request; pure | |
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
-//! | [`daemon`] | the loop, sockets, signals, counters, service manager | protocol, clock, sys |
-//! | [`client`] | one request and its retries; measurements; samples for chronyd | protocol, offset, strftime |
+//! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
+//! | [`client`] | requests and retries, measurements | protocol, offset, strftime |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |
@@ -38,6 +38,14 @@
 //! let response = respond(b"%Y-%m-%dT%H:%M:%SZ", source, &now, &mut buf);
 //! assert_eq!(response.length(), "2026-07-05T01:05:07Z".len());
 //! ```
+
+// Only the programs print and exit.
+#![warn(clippy::exit, clippy::print_stderr, clippy::print_stdout)]
+// Errors are returned. The daemon aborts when it panics.
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
 
 pub mod cli;
 pub mod client;

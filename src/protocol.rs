@@ -1,31 +1,33 @@
 //! The wire contract: which response each request gets, rules 1 to 6 and L.
 //!
-//! A *request* is the payload of one datagram, a *response* the payload sent back to where it came
-//! from. The rules, in this order:
+//! A *request* is the payload of one datagram, a *response* the payload sent back to its source.
+//! The rules, in this order:
 //!
-//! 1. Ignored: a source port below 1024 (echo, chargen, daytime, time and NTP live there); the
-//!    unspecified source address (`::`, `0.0.0.0`), because the kernel routes a response to it to the
-//!    local host.
+//! 1. Ignored, without a response: a source port below 1024 (the ports of echo, chargen, daytime,
+//!    time and NTP); the unspecified source address (`::`, `0.0.0.0`), because the kernel routes a
+//!    response to it to the local host.
 //! 2. Empty, or nothing but ASCII white space: the time in [`DEFAULT_FORMAT`].
-//! 3. No `%` in it: ignored. Rules 2 and 3 look at the first [`MAX_REQUEST_LEN`] bytes; a longer
+//! 3. No `%` in it: ignored. Rules 2 and 3 read the first [`MAX_REQUEST_LEN`] bytes only; a longer
 //!    request is never blank.
-//! 4. Longer than [`MAX_REQUEST_LEN`], not UTF-8, a NUL in it, or a directive that is unknown or cut
-//!    off: an *error response*, `error: ` and the reason ([`ErrorReason`]), which holds no `%`.
-//! 5. Otherwise the formatted time. (Or, where the clock is [not trusted](LocalTime::is_trusted),
-//!    `error: clock not synchronised`.)
-//! 6. A response is at most [`max_response_len`] bytes; what would be longer gets an error response.
+//! 4. Longer than [`MAX_REQUEST_LEN`], not UTF-8, a NUL in it, or a directive that is unknown or
+//!    cut off: an *error response*, `error: ` and the reason ([`ErrorReason`]), which holds no `%`.
+//! 5. Otherwise the formatted time; if the clock is [not trusted](LocalTime::is_trusted),
+//!    `error: clock not synchronised`.
+//! 6. A response is at most [`max_response_len`] bytes; instead of a longer one the source gets an
+//!    error response.
 //!
-//! # Rule L: no loop can live
+//! # Rule L: every loop ends
 //!
-//! Let k be the number of `%` in a datagram. Every directive of a request takes at least one `%`, and
-//! only `%%`, which takes two, gives one back: no name, number or abbreviation holds a `%`, and
-//! literal text holds none by definition. So **k(response) <= k(request) / 2**, and
-//! k(error response) = 0. A datagram with k = 0 is ignored, unless it is blank; then it gets one
-//! default response, whose k is 0 and which is not blank. So a datagram forged between two daemons,
-//! or between a daemon and anything that echoes, ends after at most log2(k) + 2 responses. This needs
-//! no clock, no table and no port.
+//! Let k be the number of `%` in a datagram. Each directive of a request takes at least one `%`.
+//! Only `%%`, which takes two, writes one: no name, number or abbreviation holds a `%`, and literal
+//! text holds none by definition. So **k(response) <= k(request) / 2**, and k(error response) = 0.
+//! A datagram with k = 0 is ignored, unless it is blank; then it gets one default response, whose k
+//! is 0 and which is not blank. So if a forged datagram makes two daemons, or a daemon and an echo
+//! service, respond to each other, they stop after at most log2(k) + 2 responses. This needs no
+//! clock, no table and no port number.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use crate::strftime::{self, FormatError, RenderError};
@@ -37,8 +39,8 @@ pub const DEFAULT_FORMAT: &str = "%Y-%m-%d %X";
 /// The longest request, in bytes.
 pub const MAX_REQUEST_LEN: usize = 1024;
 
-/// The longest response, in bytes: one datagram within IPv6's smallest MTU, 1280 (RFC 8200), less 48
-/// bytes of headers.
+/// The longest response, in bytes: one datagram within IPv6's smallest MTU, 1280 (RFC 8200), less
+/// 48 bytes of headers.
 pub const MAX_RESPONSE_LEN: usize = 1232;
 
 /// The lowest source port that gets a response.
@@ -49,18 +51,16 @@ pub const ERROR_PREFIX: &str = "error: ";
 
 /// Rule 6: the longest response, in bytes, to a request of this length.
 ///
-/// With the 28 bytes of IPv4 and UDP headers on both sides this is three times what came in, the limit
-/// of RFC 9000 section 8.1 towards an address that is not validated.
-pub const fn max_response_len(request_len: usize) -> usize {
-    let limit = request_len.saturating_mul(3).saturating_add(56);
-    if limit < MAX_RESPONSE_LEN {
-        limit
-    } else {
-        MAX_RESPONSE_LEN
-    }
+/// With the 28 bytes of IPv4 and UDP headers on both sides this is three times what was received,
+/// the limit of RFC 9000 section 8.1 for an address that is not validated.
+pub fn max_response_len(request_len: usize) -> usize {
+    request_len
+        .saturating_mul(3)
+        .saturating_add(56)
+        .min(MAX_RESPONSE_LEN)
 }
 
-/// What becomes of a request.
+/// The response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
     /// The formatted time.
@@ -72,16 +72,16 @@ pub enum Response {
     Refused {
         /// Bytes of the response.
         length: usize,
-        /// What it says.
+        /// The reason that it states.
         reason: ErrorReason,
     },
-    /// None.
+    /// No response.
     Ignored(IgnoreReason),
 }
 
 impl Response {
-    /// How many bytes of the buffer are the response: 0 for an ignored request, and for a text that is
-    /// empty.
+    /// The number of bytes of the buffer that are the response: 0 for an ignored request, and for
+    /// an empty text.
     pub fn length(&self) -> usize {
         match *self {
             Response::Answered { length } | Response::Refused { length, .. } => length,
@@ -100,12 +100,13 @@ impl fmt::Display for Response {
     }
 }
 
-/// Why a request gets an error response. Displayed, it is the text of that response: programs parse it.
+/// Why a request gets an error response. `Display` writes the text of that response after
+/// [`ERROR_PREFIX`]; programs parse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorReason {
     /// Longer than [`MAX_REQUEST_LEN`].
     RequestTooLong,
-    /// Not a format.
+    /// Not a format: not UTF-8, a NUL, or a directive that is unknown or cut off.
     Format(FormatError),
     /// The text would be longer than [`max_response_len`].
     ResponseTooLong,
@@ -126,7 +127,7 @@ impl fmt::Display for ErrorReason {
     }
 }
 
-/// Why a datagram gets no response.
+/// Why a request gets no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IgnoreReason {
     /// From a port below [`MIN_SOURCE_PORT`].
@@ -149,8 +150,8 @@ impl fmt::Display for IgnoreReason {
 
 /// Writes the response to a request to the front of `buf`.
 ///
-/// Of a request longer than [`MAX_REQUEST_LEN`] all bytes but the first `MAX_REQUEST_LEN + 1` may be
-/// missing: they change nothing.
+/// Of a request longer than [`MAX_REQUEST_LEN`] the caller may pass the first `MAX_REQUEST_LEN + 1`
+/// bytes only: the rest changes nothing.
 ///
 /// ```
 /// use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};
@@ -191,7 +192,7 @@ pub fn respond(
     } else {
         request
     };
-    // Rule 6: there is no space for more.
+    // Rule 6: the buffer ends where the longest response ends.
     let limit = max_response_len(request.len());
     match strftime::render(format, now, &mut buf[..limit]) {
         // Rule 5.
@@ -204,7 +205,7 @@ pub fn respond(
     }
 }
 
-/// Rule 1: why requests from this address are ignored, if they are.
+/// Rule 1: returns why requests from this source are ignored, or `None` if they are not.
 pub fn ignored_source(source: SocketAddr) -> Option<IgnoreReason> {
     if source.port() < MIN_SOURCE_PORT {
         Some(IgnoreReason::LowPort)
@@ -217,7 +218,7 @@ pub fn ignored_source(source: SocketAddr) -> Option<IgnoreReason> {
     }
 }
 
-/// Rule 2's white space: what isspace(3) accepts in the C locale.
+/// Rule 2: returns whether all bytes are white space, as isspace(3) defines it in the C locale.
 pub fn is_blank(bytes: &[u8]) -> bool {
     bytes
         .iter()
@@ -226,29 +227,149 @@ pub fn is_blank(bytes: &[u8]) -> bool {
 
 /// Writes an error response.
 fn refuse(reason: ErrorReason, buf: &mut [u8; MAX_RESPONSE_LEN]) -> Response {
-    let mut writer = SliceWriter { buf, length: 0 };
-    // Can't fail: the longest error response has 47 bytes, and rule 6 allows 56 to an empty request.
-    let _ = write!(writer, "{ERROR_PREFIX}{reason}");
+    let mut rest = &mut buf[..];
+    // Cannot fail: the longest error response has 47 bytes. Rule 6 allows 56 for an empty request.
+    let _ = write!(rest, "{ERROR_PREFIX}{reason}");
     Response::Refused {
-        length: writer.length,
+        length: MAX_RESPONSE_LEN - rest.len(),
         reason,
     }
 }
 
-/// Writes formatted text to a slice; fails where it does not fit.
-struct SliceWriter<'b> {
-    buf: &'b mut [u8],
-    length: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Write for SliceWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.buf
-            .get_mut(self.length..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+    fn response_from(source: &str, request: &[u8]) -> (Response, String) {
+        let now = LocalTime::new(1_783_213_507, 0, 28_800, "CST");
+        let mut buf = [0; MAX_RESPONSE_LEN];
+        let source = source.parse().expect("an address");
+        let response = respond(request, source, &now, &mut buf);
+        let text = String::from_utf8_lossy(&buf[..response.length()]);
+        (response, text.into_owned())
+    }
+
+    fn response(request: &[u8]) -> (Response, String) {
+        response_from("192.0.2.7:40000", request)
+    }
+
+    #[test]
+    fn rule_1_sources_are_ignored() {
+        for (source, expected) in [
+            ("192.0.2.7:0", Some(IgnoreReason::LowPort)),
+            ("192.0.2.7:1023", Some(IgnoreReason::LowPort)),
+            ("192.0.2.7:1024", None),
+            ("0.0.0.0:9527", Some(IgnoreReason::UnspecifiedSource)),
+            ("[::]:9527", Some(IgnoreReason::UnspecifiedSource)),
+            (
+                "[::ffff:0.0.0.0]:9527",
+                Some(IgnoreReason::UnspecifiedSource),
+            ),
+            ("[::1]:9527", None),
+        ] {
+            let (response, _) = response_from(source, b"%T");
+            let reason = match response {
+                Response::Ignored(reason) => Some(reason),
+                _ => None,
+            };
+            assert_eq!(reason, expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn rule_2_blank_requests_get_the_default() {
+        for request in [&b""[..], b" \t\n\x0b\x0c\r", &[b' '; MAX_REQUEST_LEN]] {
+            assert_eq!(response(request).1, "2026-07-05 09:05:07");
+        }
+        assert!(!is_blank(b" a") && !is_blank(b"\x08") && !is_blank(b"\x0e"));
+    }
+
+    #[test]
+    fn rule_3_without_percent_is_ignored() {
+        for request in [
+            &b"hello"[..],
+            b"\xff",
+            &[b' '; MAX_REQUEST_LEN + 1],
+            // Only the first 1024 bytes count.
+            &[&[b'a'; MAX_REQUEST_LEN][..], b"%T"].concat(),
+        ] {
+            let ignored = Response::Ignored(IgnoreReason::NoPercent);
+            assert_eq!(response(request), (ignored, String::new()));
+        }
+    }
+
+    #[test]
+    fn rule_4_errors_have_an_order() {
+        let long = |length: usize| [&b"%d"[..], &vec![b'.'; length - 2]].concat();
+        for (request, expected) in [
+            (&long(1025)[..], "error: question longer than 1024 bytes"),
+            (b"%Q\0\xff", "error: byte 3: not UTF-8"),
+            (b"%Q\0", "error: byte 2: NUL"),
+            (b"%999d %J", "error: byte 6: unknown conversion J"),
+            (b"%999d %", "error: byte 6: conversion ends too early"),
+        ] {
+            assert_eq!(response(request).1, expected);
+        }
+        assert_eq!(response(&long(1024)).0.length(), 1024);
+    }
+
+    #[test]
+    fn rule_5_an_untrusted_clock_is_refused() {
+        let now = LocalTime::new(0, 0, 0, "UTC").with_untrusted();
+        let source = "192.0.2.7:40000".parse().expect("an address");
+        let mut buf = [0; MAX_RESPONSE_LEN];
+        let mut reason = |request: &[u8]| match respond(request, source, &now, &mut buf) {
+            Response::Refused { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(b"%T"), ErrorReason::NotSynchronised);
+        assert_eq!(reason(b""), ErrorReason::NotSynchronised);
+        // The errors of rules 4 and 6 have precedence.
+        assert!(matches!(reason(b"%Q"), ErrorReason::Format(_)));
+        assert_eq!(reason(b"%999d"), ErrorReason::ResponseTooLong);
+    }
+
+    #[test]
+    fn rule_6_a_response_fills_its_limit() {
+        for (request_len, limit) in [(0, 56), (1, 59), (391, 1229), (392, 1232), (393, 1232)] {
+            assert_eq!(max_response_len(request_len), limit, "{request_len}");
+        }
+        assert_eq!(max_response_len(usize::MAX), 1232);
+        // 3 x 6 + 56 = 74.
+        assert_eq!(response(b"%0074d").1.len(), 74);
+        assert_eq!(response(b"%0075d").1, "error: answer too long");
+    }
+
+    #[test]
+    fn rule_l_percents_are_halved() {
+        for (request, expected) in [
+            (&b"%%%%%%"[..], "%%%"),
+            (b"%%d %5%", "%d     %"),
+            (b"%%%", "error: byte 2: conversion ends too early"),
+            (b"%#%%", "error: byte 3: conversion ends too early"),
+        ] {
+            assert_eq!(response(request).1, expected);
+        }
+    }
+
+    #[test]
+    fn a_response_names_its_reason() {
+        for (source, request, expected) in [
+            ("192.0.2.7:40000", "%T", "answered"),
+            (
+                "192.0.2.7:40000",
+                "%Q",
+                "refused, byte 0: unknown conversion Q",
+            ),
+            ("192.0.2.7:40000", "%99d", "refused, answer too long"),
+            ("192.0.2.7:40000", "quiet", "ignored, no % in it"),
+            ("192.0.2.7:7", "%T", "ignored, source port below 1024"),
+            ("[::]:40000", "%T", "ignored, unspecified source address"),
+        ] {
+            let (response, _) = response_from(source, request.as_bytes());
+            assert_eq!(response.to_string(), expected);
+        }
+        let untrusted = ErrorReason::NotSynchronised.to_string();
+        assert_eq!(untrusted, "clock not synchronised");
     }
 }

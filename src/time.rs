@@ -21,11 +21,11 @@ pub struct LocalTime {
 }
 
 impl LocalTime {
-    /// The instant `unix_seconds` (seconds since the Epoch) and `nanosecond` (0 to 999,999,999), in a
-    /// zone that is `utc_offset` seconds east of UTC and abbreviated as `abbreviation`.
+    /// The instant `unix_seconds` (seconds since the Epoch) and `nanosecond` (0 to 999,999,999), in
+    /// a zone that is `utc_offset` seconds east of UTC and abbreviated as `abbreviation`.
     ///
-    /// An instant outside chrono's calendar (some 262,000 years either way; no kernel's clock holds
-    /// one) is shown as 1970-01-01 00:00:00.
+    /// An instant outside chrono's calendar (about 262,000 years before and after year 0; the
+    /// kernel's clock never gets there) is shown as 1970-01-01 00:00:00.
     pub fn new(
         unix_seconds: i64,
         nanosecond: u32,
@@ -45,7 +45,7 @@ impl LocalTime {
         }
     }
 
-    /// The same time from a clock that is not trusted: requests for it are refused.
+    /// The same time, from a clock that is not trusted: requests for it are refused (rule 5).
     #[must_use]
     pub fn with_untrusted(self) -> LocalTime {
         LocalTime {
@@ -60,7 +60,7 @@ impl LocalTime {
         LocalTime { nanosecond, ..self }
     }
 
-    /// Whether the clock is trusted to be right.
+    /// Whether the clock is trusted, that is known to be right or not required to be.
     pub fn is_trusted(&self) -> bool {
         self.trusted
     }
@@ -86,7 +86,7 @@ impl LocalTime {
         self.abbreviation.as_str()
     }
 
-    /// The abbreviation at the front of an array, and its length.
+    /// The abbreviation as the first bytes of an array, and its length.
     pub(crate) fn abbreviation_bytes(&self) -> ([u8; MAX_ABBREVIATION_LEN], usize) {
         let Abbreviation { bytes, length } = self.abbreviation;
         (bytes, usize::from(length))
@@ -98,8 +98,8 @@ impl LocalTime {
     }
 }
 
-/// Date and time of day (POSIX "broken-down time", `struct tm`). Computed once for each second,
-/// because one request may hold 512 directives.
+/// Date and time of day (POSIX "broken-down time", `struct tm`). Computed once, because a request
+/// can hold 512 directives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenDownTime {
     /// The year, negative before year 0.
@@ -114,19 +114,19 @@ pub struct BrokenDownTime {
     pub weekday: u8,
     /// The year that the week belongs to (ISO 8601).
     pub iso_year: i32,
-    /// The week of that year, 1 to 53.
+    /// The week of `iso_year`, 1 to 53.
     pub iso_week: u8,
-    /// 0 to 23.
+    /// Hour of the day, 0 to 23.
     pub hour: u8,
-    /// 0 to 59.
+    /// Minute of the hour, 0 to 59.
     pub minute: u8,
-    /// 0 to 59.
+    /// Second of the minute, 0 to 59.
     pub second: u8,
 }
 
 impl BrokenDownTime {
     fn new(local: NaiveDateTime) -> BrokenDownTime {
-        // No cast cuts anything off: the ranges are those above.
+        // No cast changes a value: the ranges are those of the fields above.
         BrokenDownTime {
             year: local.year(),
             month0: local.month0() as u8,
@@ -142,7 +142,7 @@ impl BrokenDownTime {
     }
 }
 
-/// A zone's abbreviation. TZif and POSIX hold 3 to 6 letters; a longer one is cut.
+/// A zone's abbreviation. POSIX and TZif have 3 to 6 characters; a longer one is cut off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Abbreviation {
     bytes: [u8; MAX_ABBREVIATION_LEN],
@@ -182,10 +182,73 @@ impl fmt::Debug for Abbreviation {
     }
 }
 
-/// A time in UTC in the form of RFC 3339, in whole seconds. An instant outside chrono's calendar is
-/// shown as 1970.
+/// Displays a time in UTC in the form of RFC 3339, in whole seconds. An instant outside chrono's
+/// calendar is shown as 1970-01-01T00:00:00Z.
 pub fn rfc3339(unix_seconds: i64) -> impl fmt::Display {
     DateTime::from_timestamp(unix_seconds, 0)
         .unwrap_or_default()
         .format("%Y-%m-%dT%H:%M:%SZ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_those_of_the_zone() {
+        let time = LocalTime::new(1_783_213_507, 7, 28_800, "CST");
+        assert_eq!(
+            (time.unix_seconds(), time.nanosecond(), time.utc_offset()),
+            (1_783_213_507, 7, 28_800)
+        );
+        assert_eq!(time.with_nanosecond(8).nanosecond(), 8);
+        assert!(time.is_trusted() && !time.with_untrusted().is_trusted());
+        let expected = BrokenDownTime {
+            year: 2026,
+            month0: 6,
+            day: 5,
+            ordinal0: 185,
+            weekday: 0,
+            iso_year: 2026,
+            iso_week: 27,
+            hour: 9,
+            minute: 5,
+            second: 7,
+        };
+        assert_eq!(*time.fields(), expected);
+    }
+
+    #[test]
+    fn instants_outside_the_calendar_are_1970() {
+        for (seconds, offset) in [(i64::MIN, 0), (i64::MAX, 0), (i64::MAX, 1), (i64::MIN, -1)] {
+            let time = LocalTime::new(seconds, 0, offset, "X");
+            assert_eq!((time.fields().year, time.unix_seconds()), (1970, seconds));
+            assert_eq!(rfc3339(seconds).to_string(), "1970-01-01T00:00:00Z");
+        }
+    }
+
+    #[test]
+    fn rule_l_abbreviations_hold_no_percent() {
+        for (given, kept) in [
+            ("CST", "CST"),
+            ("+0530", "+0530"),
+            ("A%B", "A"),
+            ("%", ""),
+            ("A B", "A"),
+            ("A\u{e9}", "A"),
+            ("", ""),
+            ("ABCDEFGHIJKLMNOP", "ABCDEFGHIJKLMNO"),
+        ] {
+            let time = LocalTime::new(0, 0, 0, given);
+            assert_eq!(time.abbreviation(), kept);
+            let (bytes, length) = time.abbreviation_bytes();
+            assert_eq!(&bytes[..length], kept.as_bytes());
+            assert!(format!("{time:?}").contains(&format!("abbreviation: {kept:?}")));
+        }
+    }
+
+    #[test]
+    fn rfc3339_shows_whole_seconds() {
+        assert_eq!(rfc3339(1_783_213_507).to_string(), "2026-07-05T01:05:07Z");
+    }
 }

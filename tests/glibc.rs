@@ -2,7 +2,7 @@
 //!
 //! One test only: TZ belongs to the whole process.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "strftime(3) and its relatives")]
 
 use std::env;
 use std::ffi::{CString, OsStr};
@@ -65,12 +65,12 @@ impl Random {
 
 /// glibc's view of an instant in the zone that TZ names.
 fn broken_down(instant: i64) -> libc::tm {
-    // SAFETY: tm is integers and a pointer, for which zeros are a value; both references outlive the call.
-    unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        assert!(!libc::localtime_r(&instant, &mut tm).is_null());
-        tm
-    }
+    // SAFETY: a C structure of integers and a raw pointer, for which all zeros is a valid value.
+    let mut tm: libc::tm = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are valid during the call, for a time_t and a tm.
+    let filled_in = unsafe { libc::localtime_r(&raw const instant, &raw mut tm) };
+    assert!(!filled_in.is_null());
+    tm
 }
 
 fn glibc(format: &[u8], tm: &libc::tm, room: &mut [u8]) -> usize {
@@ -83,7 +83,7 @@ fn glibc(format: &[u8], tm: &libc::tm, room: &mut [u8]) -> usize {
 fn mktime(tm: &libc::tm) -> i64 {
     let mut copy = *tm;
     // SAFETY: the copy is a valid tm.
-    unsafe { libc::mktime(&mut copy) }
+    unsafe { libc::mktime(&raw mut copy) }
 }
 
 fn draw_conversion(random: &mut Random) -> Vec<u8> {
@@ -163,10 +163,9 @@ fn every_text_is_glibcs_own() {
         }
         zones += 1;
         // SAFETY: the only test of this process, which has no other thread that reads the environment.
-        unsafe {
-            env::set_var("TZ", zone);
-            tzset();
-        }
+        unsafe { env::set_var("TZ", zone) };
+        // SAFETY: the same; tzset reads the environment.
+        unsafe { tzset() };
         let clock = Clock::in_zone(Some(OsStr::new(zone)), &paths).expect(zone);
         let edges = changes();
         changing += edges.len();

@@ -2,7 +2,7 @@
 //!
 //! The counting allocator is global, so this test is a program of its own.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a global allocator")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

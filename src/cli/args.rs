@@ -2,19 +2,21 @@
 
 use clap::{Command, Parser};
 
-/// The exit status after wrong usage.
+/// The exit status for wrong usage.
 pub const USAGE_STATUS: u8 = 2;
 
-/// Why there are no arguments to run with.
+/// Why the program does not run.
 #[derive(Debug)]
 pub enum ArgsError {
-    /// `--help` or `--version`: a text to print, and success.
+    /// `--help` or `--version`: holds the text to print. The exit status is 0.
     Help(clap::Error),
-    /// Wrong usage, in one line.
+    /// Wrong usage: holds one line that describes it. The exit status is [`USAGE_STATUS`].
     Usage(String),
 }
 
-/// Parses the arguments of this process. A variable that is set but empty counts as not set.
+/// Parses the arguments and environment variables of this process.
+///
+/// A variable that is set but empty counts as not set.
 ///
 /// # Errors
 ///
@@ -32,8 +34,9 @@ pub fn parse_args<A: Parser>() -> Result<A, ArgsError> {
         })
 }
 
-/// `NAME=` in an EnvironmentFile is how an administrator takes a setting back; clap would parse the
-/// empty value.
+/// Removes the variables that are empty from the options, because clap would parse the empty value.
+///
+/// In an EnvironmentFile, `NAME=` restores the default.
 fn without_empty_variables(command: Command) -> Command {
     command.mut_args(|option| {
         let empty = option
@@ -44,7 +47,8 @@ fn without_empty_variables(command: Command) -> Command {
     })
 }
 
-/// The first paragraph of clap's message. The others hold tips and a reminder of `--help`.
+/// Returns the first paragraph of clap's message as one line. The others hold tips and a reminder
+/// of `--help`.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Manual pages and shell completions out of the programs' own definitions (`--generate`).
+//! Generates manual pages and shell completions from the programs' own definitions (`--generate`).
 
 use std::io;
 
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 
-/// What can be generated.
+/// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GenerateMode {
     /// The manual page, for man(1).
@@ -18,8 +18,10 @@ pub enum GenerateMode {
     Fish,
 }
 
-/// A program's page of the manual. Its text is in `src/cli/manual`, in man(7); only the options come from the program's
-/// definition.
+/// The manual page of a program.
+///
+/// Its text is in `src/cli/manual`, in the language of man(7). Only the options come from the
+/// program's definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManualPage {
     /// wallclock(1)
@@ -28,8 +30,8 @@ pub enum ManualPage {
     Daemon,
 }
 
-/// When the text of the pages was last changed.
-const DATE: &str = "2026-11-20";
+/// The date of the last change to the text of the pages.
+const DATE: &str = "2026-11-21";
 
 impl ManualPage {
     fn section(self) -> &'static str {
@@ -54,7 +56,7 @@ impl ManualPage {
     }
 }
 
-/// Generates it for a program.
+/// Generates the page or the completions of a program.
 ///
 /// # Errors
 ///
@@ -75,14 +77,16 @@ pub fn generate(
 
 fn completions(shell: Shell, mut command: Command) -> Vec<u8> {
     let name = command.get_name().to_owned();
-    // clap_complete panics where it can't write, so not to a stream that may close.
+    // clap_complete panics if a write fails. A write to memory does not fail.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
     script
 }
 
-/// In zsh's `_arguments` a colon ends the message, and clap_complete escapes those of the help, but not those of
-/// `ADDR:PORT`: the rest of it would be run as a command.
+/// Escapes the colons in value names such as `ADDR:PORT`.
+///
+/// clap_complete does so in help texts only. In zsh's `_arguments` a colon ends the message, and
+/// the rest would be run as a command.
 fn with_colons_escaped(command: Command) -> Command {
     command.mut_args(|option| {
         let names = option.get_value_names().unwrap_or_default();
@@ -95,6 +99,7 @@ fn with_colons_escaped(command: Command) -> Command {
     })
 }
 
+/// Assembles a manual page.
 fn manual(command: Command, page: ManualPage) -> io::Result<String> {
     let version = command.get_version().unwrap_or_default().to_owned();
     let man = clap_mangen::Man::new(command)
@@ -105,13 +110,13 @@ fn manual(command: Command, page: ManualPage) -> io::Result<String> {
     let mut roff = Vec::new();
     man.render_title(&mut roff)?;
     let mut roff = text(roff);
-    // Options, addresses and formats are no words to be broken at a line's end.
+    // No hyphenation, no justification: options, addresses and formats must not be broken.
     roff.push_str(".nr HY 0\n.ad l\n");
     include(page.text(), &options(&man)?, &mut roff);
     Ok(roff)
 }
 
-/// A page's text with what its `.so` requests name put in their place.
+/// Appends a page's text, with each `.so` line replaced by the text that it names.
 fn include(page: &str, options: &str, roff: &mut String) {
     for line in page.lines() {
         match line.strip_prefix(".so ") {
@@ -129,7 +134,8 @@ fn include(page: &str, options: &str, roff: &mut String) {
     }
 }
 
-/// A program's text as it stands. Only what roff would take for something else is escaped (groff_char(7)).
+/// Appends the text of a program, with the characters escaped that roff would interpret
+/// (groff_char(7)).
 fn literal(program: &str, roff: &mut String) {
     for line in program.lines() {
         if line.starts_with(['.', '\'']) {
@@ -151,9 +157,11 @@ fn literal(program: &str, roff: &mut String) {
     }
 }
 
-/// The options as clap_mangen has them, but for three habits: paragraphs within an option are empty lines, which man(7)
-/// leaves undefined; values stand between angle brackets, where italics say as much; and what is not ASCII stands as it
-/// is, which only man(1) has converted, and not every groff(1).
+/// Renders the options with clap_mangen, and corrects its output in three ways:
+///
+/// - An empty line between paragraphs, which man(7) leaves undefined, becomes `.sp`.
+/// - Values in italics lose their angle brackets.
+/// - Characters outside ASCII are escaped, because groff(1) reads them only after a conversion.
 fn options(man: &clap_mangen::Man) -> io::Result<String> {
     let mut roff = Vec::new();
     man.render_options_section(&mut roff)?;

@@ -1,4 +1,4 @@
-//! env_logger, set up for a terminal or for the journal.
+//! Sets up env_logger for a terminal or for the journal.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -10,10 +10,10 @@ use log::{Level, LevelFilter};
 use crate::clock::unix_now;
 use crate::time::rfc3339;
 
-/// Starts logging to stderr, from this level on; RUST_LOG, where it is set, decides instead (env_logger's syntax).
+/// Starts logging to stderr at this level. RUST_LOG (env_logger's syntax) takes precedence.
 ///
-/// Where stderr is the journal's stream (systemd.exec(5) `JOURNAL_STREAM`), each line starts with its priority
-/// (sd-daemon(3)) and leaves the time stamp to the journal.
+/// If stderr is the journal's stream (systemd.exec(5), `JOURNAL_STREAM`), each line starts with its
+/// priority (sd-daemon(3)) and has no time stamp, because the journal adds one.
 pub fn start(level: LevelFilter) {
     let mut builder = Builder::new();
     builder.target(Target::Stderr).filter_level(level);
@@ -42,9 +42,9 @@ pub fn start(level: LevelFilter) {
     builder.init();
 }
 
-/// The level for so many `-v` less so many `-q`.
-pub fn level(louder: i16) -> LevelFilter {
-    match louder {
+/// Returns the level for a verbosity: the number of `-v` minus the number of `-q`.
+pub fn level(verbosity: i16) -> LevelFilter {
+    match verbosity {
         ..=-2 => LevelFilter::Error,
         -1 => LevelFilter::Warn,
         0 => LevelFilter::Info,
@@ -53,7 +53,7 @@ pub fn level(louder: i16) -> LevelFilter {
     }
 }
 
-/// syslog(3)'s priority of a level.
+/// Returns the priority of a level, as in syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -63,8 +63,9 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Whether this descriptor is the stream that JOURNAL_STREAM names, by device and inode: an inherited variable alone
-/// proves nothing once stderr goes elsewhere.
+/// Whether this descriptor is the stream that JOURNAL_STREAM names by device and inode.
+///
+/// The variable alone proves nothing: a process inherits it even if its stderr is redirected.
 fn is_journal(stderr: BorrowedFd<'_>) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(stream) = env::var("JOURNAL_STREAM") else {
@@ -75,5 +76,5 @@ fn is_journal(stderr: BorrowedFd<'_>) -> bool {
     };
     std::fs::File::from(stderr)
         .metadata()
-        .is_ok_and(|about| stream == format!("{}:{}", about.dev(), about.ino()))
+        .is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
 }

@@ -1,4 +1,4 @@
-//! What the command lines of both programs share.
+//! The parts of the command line that both programs share.
 
 pub mod args;
 pub mod generate;

@@ -1,12 +1,13 @@
-//! Measures offsets over the network: one socket and one thread for each server. What to ask, when,
-//! and what it means is decided by [`offset`](crate::offset).
+//! Measures offsets over the network, with one socket and one thread for each server.
+//!
+//! [`offset`](crate::offset) decides what to send when, and what the responses mean.
 
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::query::{QueryError, QueryResponse, RetryPolicy, UdpClient};
+use super::query::{QueryError, RetryPolicy, UdpClient};
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Offset, Sample, SampleOutcome,
 };
@@ -15,31 +16,32 @@ use crate::strftime::{Format, FormatError};
 /// Why there is no offset of a server.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// No socket could be connected to it.
+    /// No socket could be connected to the server.
     #[error(transparent)]
     Connect(io::Error),
     /// The last request failed.
     #[error(transparent)]
     Query(#[from] QueryError),
     /// The response to `%s` is not a number of seconds.
-    #[error("it answered {0:?}, which is no count of seconds")]
+    #[error("the response {0:?} is not a number of seconds")]
     NoSeconds(String),
-    /// The measurement was started again too often.
-    #[error("a clock is being stepped again and again, ours or the server's")]
+    /// The measurement was restarted too often.
+    #[error("a clock is stepped repeatedly, this machine's or the server's")]
     Unstable,
     /// The format of [`Measurement::request`] is wrong.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
 
-/// How much of a wait spins instead of sleeping, at its end: a 32nd of it, within these limits. A sleep
-/// ends 60 to 200 us late, and some milliseconds late on a busy machine; a second of the server that
-/// begins meanwhile can't be measured.
+/// Minimum and maximum of the spin at the end of a wait, which takes a 32nd of the wait.
+///
+/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second
+/// begins in that time, this edge gives no sample.
 const SPIN_RANGE: (Duration, Duration) = (Duration::from_micros(150), Duration::from_millis(4));
 
-/// Measures all servers at once, in the order given. It takes as long as the slowest of them.
+/// Measures all servers at the same time. Returns the results in the order of the servers.
 ///
-/// `progress` is called after each accepted sample.
+/// It takes as long as the slowest server. `progress` is called with each new result.
 pub fn measure_all(
     servers: &[SocketAddr],
     config: MeasurementConfig,
@@ -62,14 +64,14 @@ pub fn measure_all(
     })
 }
 
-/// Measures one server.
+/// Measures one server. `progress` is called with each new result.
 ///
-/// At most `policy.attempts` requests may time out. If a server stops responding after some samples,
-/// the result is that of these samples.
+/// At most `policy.attempts` requests may time out. If a server stops responding after some
+/// samples, the result is that of these samples.
 ///
 /// # Errors
 ///
-/// There is no sample at all, or a clock is not stable.
+/// There is no sample, the server's responses are no times, or a clock is not stable.
 pub fn measure(
     server: SocketAddr,
     config: MeasurementConfig,
@@ -82,7 +84,7 @@ pub fn measure(
     let mut attempts = policy.attempts;
     loop {
         let mut before = read_clocks(origin);
-        match measurement.next(before.wall) {
+        match measurement.next_action(before.wall) {
             Action::Done => break,
             Action::SendAt(at) if at > before.wall => {
                 sleep_precisely(at - before.wall);
@@ -90,69 +92,76 @@ pub fn measure(
             }
             Action::SendAt(_) => {}
         }
-        let format = Format::parse(measurement.request().as_bytes())?;
-        let response = match client.query(&format, policy.timeout) {
-            Ok(response) => response,
-            Err(QueryError::Refused(_) | QueryError::UnexpandedFormat(_))
-                if measurement.refused() =>
-            {
-                continue;
-            }
-            Err(QueryError::Timeout(_)) if attempts > 1 => {
-                attempts -= 1;
-                continue;
-            }
-            Err(error) => return measurement.result().ok_or(error.into()),
-        };
-        let after = read_clocks(origin);
-        let text = String::from_utf8_lossy(&response.text);
-        let Some(server_time) = measurement.parse(&text) else {
-            if measurement.refused() {
-                continue;
-            }
-            return Err(MeasureError::NoSeconds(text.into_owned()));
-        };
-        let QueryResponse {
-            sent_at,
-            received_at,
-            ..
-        } = response;
-        match measurement.add_sample(&Sample {
-            before,
-            sent_at: nanos(sent_at.duration_since(origin)),
-            received_at: nanos(received_at.duration_since(origin)),
-            after,
-            server_time,
-        }) {
-            SampleOutcome::Unstable => return Err(MeasureError::Unstable),
-            SampleOutcome::Accepted | SampleOutcome::Restarted => {
+        match take_sample(&client, &measurement, before, policy.timeout, origin) {
+            Ok(sample) => {
+                if measurement.add_sample(&sample) == SampleOutcome::Unstable {
+                    return Err(MeasureError::Unstable);
+                }
                 measurement.result().into_iter().for_each(progress);
             }
+            // The next request asks for whole seconds.
+            Err(error) if is_format_error(&error) && measurement.fall_back() => {}
+            Err(MeasureError::Query(QueryError::Timeout(_))) if attempts > 1 => attempts -= 1,
+            Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
+            Err(error) => return Err(error),
         }
     }
     measurement.result().ok_or(MeasureError::Unstable)
 }
 
-/// Reads both of our clocks. The monotonic clock counts from `origin`.
+/// Sends the measurement's next request and waits for the response. `before` was read just before.
+fn take_sample(
+    client: &UdpClient,
+    measurement: &Measurement,
+    before: ClockPair,
+    timeout: Duration,
+    origin: Instant,
+) -> Result<Sample, MeasureError> {
+    let format = Format::parse(measurement.request().as_bytes())?;
+    let response = client.query(&format, timeout)?;
+    let after = read_clocks(origin);
+    let text = String::from_utf8_lossy(&response.text);
+    let Some(server_time) = measurement.parse(&text) else {
+        return Err(MeasureError::NoSeconds(text.into_owned()));
+    };
+    Ok(Sample {
+        before,
+        sent_at: to_nanos(response.sent_at.duration_since(origin)),
+        received_at: to_nanos(response.received_at.duration_since(origin)),
+        after,
+        server_time,
+    })
+}
+
+/// Whether the server does not support the format, so that another one may succeed.
+fn is_format_error(error: &MeasureError) -> bool {
+    matches!(
+        error,
+        MeasureError::Query(QueryError::Refused(_) | QueryError::UnexpandedFormat(_))
+            | MeasureError::NoSeconds(_)
+    )
+}
+
+/// Reads the wall clock, and the monotonic clock before and after it, counted from `origin`.
 fn read_clocks(origin: Instant) -> ClockPair {
-    let before = nanos(origin.elapsed());
+    let before = to_nanos(origin.elapsed());
     let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => nanos(since),
-        Err(until) => -nanos(until.duration()),
+        Ok(since) => to_nanos(since),
+        Err(until) => -to_nanos(until.duration()),
     };
     ClockPair {
         before,
         wall,
-        after: nanos(origin.elapsed()),
+        after: to_nanos(origin.elapsed()),
     }
 }
 
-fn nanos(duration: Duration) -> Nanos {
-    // Can't overflow: some 5e11 years of nanoseconds fit.
+fn to_nanos(duration: Duration) -> Nanos {
+    // Can't overflow: a `Duration` has fewer than 2^64 seconds, 2^94 nanoseconds.
     duration.as_nanos() as Nanos
 }
 
-/// Waits so many nanoseconds by the monotonic clock, the last of them without sleeping.
+/// Waits by the monotonic clock. Sleeps first, then spins for the end of the wait.
 fn sleep_precisely(nanos: Nanos) {
     let Ok(nanos) = u64::try_from(nanos) else {
         return;

@@ -1,4 +1,4 @@
-//! The client: one request and its retries, measurements of the offset, samples for chronyd.
+//! The client: requests with retries, measurements of the offset, samples for chronyd.
 
 pub mod chrony;
 pub mod measure;

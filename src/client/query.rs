@@ -1,8 +1,8 @@
-//! One request to one server, and the retries over a list of servers.
+//! Sends one request to one server, or tries a list of servers until one responds.
 //!
-//! Each try leads its format with a random literal, the *tag*. strftime copies it into the response,
-//! so a response that does not start with the tag of this very try is late, stray or forged, and is
-//! dropped.
+//! Each try puts a random literal, the *tag*, before its format. strftime copies it into the
+//! response, so a response that does not start with the tag of the current try is late, stray or
+//! forged, and is dropped.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -15,26 +15,26 @@ use crate::strftime::Format;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 17;
 
-/// The longest format that fits into a request behind its tag, in bytes.
+/// The longest format that fits into a request after its tag, in bytes.
 pub const MAX_FORMAT_LEN: usize = MAX_REQUEST_LEN - TAG_LEN;
 
-/// Large enough for any response: that of another server may be longer than ours.
+/// Large enough for any datagram: other servers may send more than wallclockd does.
 const RECV_BUF_SIZE: usize = 65_536;
 
-/// Why one try brought no time.
+/// Why one try got no time.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// The server's error response.
     #[error("{0}")]
     Refused(String),
-    /// A response with more `%` than the format asks for: the server copies directives that it does
-    /// not know.
-    #[error("it does not know this format and answered {0:?}")]
+    /// A response with more `%` than the format produces: the server copies directives that it
+    /// does not know.
+    #[error("the server does not know this format, its response is {0:?}")]
     UnexpandedFormat(String),
     /// No response to this try in time.
-    #[error("no answer within {} s", .0.as_secs_f64())]
+    #[error("no response within {} s", .0.as_secs_f64())]
     Timeout(Duration),
-    /// The kernel did not send, or reported that nothing listens at the port.
+    /// The kernel did not send the request, or reported a closed port or an unreachable host.
     #[error(transparent)]
     Socket(#[from] io::Error),
 }
@@ -42,12 +42,17 @@ pub enum QueryError {
 impl QueryError {
     /// Whether the server refused because its clock is not synchronised.
     fn is_not_synchronised(&self) -> bool {
-        matches!(self, QueryError::Refused(reason) if *reason == ErrorReason::NotSynchronised.to_string())
+        match self {
+            QueryError::Refused(reason) => *reason == ErrorReason::NotSynchronised.to_string(),
+            QueryError::UnexpandedFormat(_) | QueryError::Timeout(_) | QueryError::Socket(_) => {
+                false
+            }
+        }
     }
 }
 
-/// A socket connected to one server: the kernel drops datagrams from other addresses and reports a
-/// closed port.
+/// A socket that is connected to one server, so that the kernel drops datagrams from other
+/// addresses and reports a closed port.
 #[derive(Debug)]
 pub struct UdpClient {
     socket: UdpSocket,
@@ -57,20 +62,21 @@ pub struct UdpClient {
 /// The response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryResponse {
-    /// The formatted time; whatever bytes the server sent.
+    /// The formatted time, as the server sent it: any bytes.
     pub text: Vec<u8>,
-    /// Not later than the request left.
+    /// Read before the request was sent.
     pub sent_at: Instant,
-    /// Not earlier than the response arrived.
+    /// Read after the response was received.
     pub received_at: Instant,
 }
 
 impl UdpClient {
-    /// Makes a socket and connects it. Sends nothing.
+    /// Creates a socket and connects it. Sends nothing.
     ///
     /// # Errors
     ///
-    /// Those of socket(2) and connect(2): the address family is not supported, there is no route.
+    /// Those of socket(2) and connect(2), such as an address family that is not supported, or no
+    /// route.
     pub fn connect(server: SocketAddr) -> io::Result<UdpClient> {
         let any = match server {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -81,7 +87,7 @@ impl UdpClient {
         Ok(UdpClient { socket, server })
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     pub fn server(&self) -> SocketAddr {
         self.server
     }
@@ -90,7 +96,7 @@ impl UdpClient {
     ///
     /// # Errors
     ///
-    /// See [`QueryError`]; after a time-out or a socket error another try may succeed.
+    /// See [`QueryError`]. After a time-out or a socket error another try may succeed.
     pub fn query(
         &self,
         format: &Format<'_>,
@@ -109,7 +115,7 @@ impl UdpClient {
             self.socket.set_read_timeout(Some(left))?;
             let length = match self.socket.recv(&mut buf) {
                 Ok(length) => length,
-                // The kernel's timer is coarser than our clock: the head of the loop decides.
+                // The kernel's timer is coarser than `Instant`, so the time left decides.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -132,46 +138,42 @@ impl UdpClient {
     }
 }
 
-/// The formatted time in a response to the try with this tag, or a refusal; `None` if the datagram
-/// belongs to something else.
+/// Parses a datagram received after a request with this tag and format.
+///
+/// Returns the formatted time, or the server's refusal; `None` if the datagram is no response to
+/// this request.
+///
+/// # Errors
+///
+/// [`QueryError::Refused`] and [`QueryError::UnexpandedFormat`].
 pub fn parse_response<'a>(
     response: &'a [u8],
     tag: &[u8; TAG_LEN],
     format: &Format<'_>,
 ) -> Option<Result<&'a [u8], QueryError>> {
     if let Some(text) = response.strip_prefix(tag) {
-        return Some(
-            if text.iter().filter(|&&byte| byte == b'%').count() > format.percents() {
-                Err(QueryError::UnexpandedFormat(printable(text)))
-            } else {
-                Ok(text)
-            },
-        );
+        let percents = text.iter().filter(|&&byte| byte == b'%').count();
+        return Some(if percents > format.percents() {
+            Err(QueryError::UnexpandedFormat(printable(text)))
+        } else {
+            Ok(text)
+        });
     }
-    // An error response holds nothing of the request, not even the tag. A late one of an earlier try
-    // says the same as that of this try would.
+    // Rule 4: an error response holds nothing of the request, so it has no tag. A late one, of an
+    // earlier try, gives the same reason as that of this try would.
     let reason = response.strip_prefix(ERROR_PREFIX.as_bytes())?;
     Some(Err(QueryError::Refused(printable(reason))))
 }
 
-/// A server's bytes with control characters replaced, fit for a terminal.
+/// Decodes a server's bytes and replaces control characters, for output to a terminal.
 fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    String::from_utf8_lossy(bytes).replace(char::is_control, "\u{fffd}")
 }
 
-/// 64 random bits in hexadecimal and a `|`.
+/// Generates a tag: 64 random bits in hexadecimal, then a `|`.
 ///
 /// The standard library takes the keys of its hash maps from the kernel's random numbers. Its keyed
-/// hash (SipHash, a pseudo-random function) of any value is as hard to guess as the keys are.
+/// hash (SipHash, a pseudo-random function) of any value is as hard to guess as the keys.
 fn new_tag() -> [u8; TAG_LEN] {
     let mut tag = [b'|'; TAG_LEN];
     let bits = RandomState::new().hash_one(Instant::now());
@@ -181,44 +183,50 @@ fn new_tag() -> [u8; TAG_LEN] {
     tag
 }
 
-/// How often and how long to try.
+/// How often to try, and how long to wait each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How long one try waits for its response.
+    /// Maximum wait for the response to one try.
     pub timeout: Duration,
     /// Tries for each address, at least 1.
     pub attempts: u32,
 }
 
-/// The last error of each address.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(|(server, error)| format!("{server}: {error}")).collect::<Vec<_>>().join("; "))]
-pub struct NoResponse(pub Vec<(SocketAddr, QueryError)>);
-
-/// Why a list of servers gave no time.
+/// Why no server of a list gave a time.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A server refused the request.
-    #[error("{server}: {reason}")]
+    #[error("{server}")]
     Refused {
         /// The server.
         server: SocketAddr,
-        /// What it said.
-        reason: QueryError,
+        /// Its error response, or what its response shows.
+        source: QueryError,
     },
-    /// No server answered.
-    #[error("no answer: {0}")]
-    NoResponse(NoResponse),
+    /// No server responded. Holds the last error of each.
+    #[error("no response: {}", join_errors(.0))]
+    NoResponse(Vec<(SocketAddr, QueryError)>),
 }
 
-/// Asks the servers in their order, one try each, then again in the next round, until one responds.
+/// Lists the errors of several servers in one line.
+fn join_errors(errors: &[(SocketAddr, QueryError)]) -> String {
+    let list: Vec<_> = errors
+        .iter()
+        .map(|(server, error)| format!("{server}: {error}"))
+        .collect();
+    list.join("; ")
+}
+
+/// Tries the servers in order, once each, and repeats that until one responds.
 ///
-/// A server that can't be reached, or whose clock is not synchronised, is not asked again. A silent
-/// server takes `timeout` each round, so all of it takes at most servers x attempts x `timeout`.
+/// A server with a socket error, or whose clock is not synchronised, is not tried again. One that
+/// does not respond takes `timeout` for each try, so the total is at most
+/// servers x attempts x `timeout`.
 ///
 /// # Errors
 ///
-/// The first refusal, or the last error of every server.
+/// The first refusal, or the last error of every server. A server whose clock is not synchronised
+/// counts as a refusal only if no other server responds.
 pub fn query(
     servers: &[SocketAddr],
     format: &Format<'_>,
@@ -229,40 +237,28 @@ pub fn query(
     let mut unsynchronised = None;
     for &server in servers {
         match UdpClient::connect(server) {
-            Ok(client) => clients.push((client, None)),
+            Ok(client) => clients.push(client),
             Err(error) => failed.push((server, error.into())),
         }
     }
     for _ in 0..policy.attempts {
-        let mut next = 0;
-        while next < clients.len() {
-            let (client, last_error) = &mut clients[next];
+        let mut timed_out = Vec::new();
+        for client in clients {
             let server = client.server();
             match client.query(format, policy.timeout) {
                 Ok(response) => return Ok(response),
-                // This says nothing about the request: the clock of another server may be synchronised.
-                Err(reason) if reason.is_not_synchronised() => {
-                    unsynchronised.get_or_insert(ClientError::Refused { server, reason });
-                    clients.remove(next);
+                Err(QueryError::Timeout(_)) => timed_out.push(client),
+                Err(error @ QueryError::Socket(_)) => failed.push((server, error)),
+                // The request is valid: another server's clock may be synchronised.
+                Err(source) if source.is_not_synchronised() => {
+                    unsynchronised.get_or_insert(ClientError::Refused { server, source });
                 }
-                Err(reason @ (QueryError::Refused(_) | QueryError::UnexpandedFormat(_))) => {
-                    return Err(ClientError::Refused { server, reason });
-                }
-                Err(timeout @ QueryError::Timeout(_)) => {
-                    *last_error = Some(timeout);
-                    next += 1;
-                }
-                Err(error @ QueryError::Socket(_)) => {
-                    failed.push((server, error));
-                    clients.remove(next);
-                }
+                Err(source) => return Err(ClientError::Refused { server, source }),
             }
         }
+        clients = timed_out;
     }
-    failed.extend(
-        clients
-            .into_iter()
-            .filter_map(|(client, last_error)| Some((client.server(), last_error?))),
-    );
-    Err(unsynchronised.unwrap_or(ClientError::NoResponse(NoResponse(failed))))
+    let timeout = |client: &UdpClient| (client.server(), QueryError::Timeout(policy.timeout));
+    failed.extend(clients.iter().map(timeout));
+    Err(unsynchronised.unwrap_or(ClientError::NoResponse(failed)))
 }

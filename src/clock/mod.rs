@@ -1,11 +1,13 @@
 //! [`Clock`]: reads the system clock, in one time zone, and tracks whether it is synchronised.
 //!
 //! UTC offset and abbreviation come from one table (TZif, RFC 8536, or a POSIX TZ string), so they
-//! never disagree across a change. The zone's file is checked for changes when a new second begins:
-//! a replaced link, a rewritten file and an upgrade of the tables show within a second, without a
+//! always belong together. The first reading in each second checks the zone's file for changes: a
+//! replaced link, a rewritten file and an upgrade of the tables show within a second, without a
 //! timer.
 
 pub mod sync;
+#[cfg(test)]
+mod test_log;
 mod zone;
 
 use std::env;
@@ -30,16 +32,17 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// The zone can't be understood: a wrong clock is worse than none.
+    /// The zone cannot be read or is wrong; there is no fallback to UTC, because no clock is better
+    /// than a wrong one.
     pub fn local() -> Result<Clock, ZoneError> {
         Clock::in_zone(env::var_os("TZ").as_deref(), &ZonePaths::from_env())
     }
 
-    /// The clock in the zone that this value of TZ names.
+    /// The clock in the zone that the value `tz` of TZ names.
     ///
     /// # Errors
     ///
-    /// As [`Clock::local`].
+    /// Those of [`Clock::local`].
     pub fn in_zone(tz: Option<&OsStr>, paths: &ZonePaths) -> Result<Clock, ZoneError> {
         Zone::from_tz(tz, paths).map(Clock::new)
     }
@@ -53,12 +56,12 @@ impl Clock {
         Clock {
             zone,
             sync_monitor: SyncMonitor::default(),
-            // No clock shows this time, so the first reading begins a new second.
+            // No reading returns this time, so the first one begins a new second.
             last: LocalTime::new(i64::MIN, 0, 0, ""),
         }
     }
 
-    /// The same clock with another monitor of its synchronisation.
+    /// Replaces the monitor of the clock's synchronisation.
     #[must_use]
     pub fn with_sync_monitor(self, sync_monitor: SyncMonitor) -> Clock {
         Clock {
@@ -67,7 +70,7 @@ impl Clock {
         }
     }
 
-    /// Whether the system clock is synchronised, as of the first reading in the current second.
+    /// Whether the system clock is synchronised, checked by the first reading in each second.
     pub fn sync_status(&self) -> SyncStatus {
         self.sync_monitor.status()
     }
@@ -78,13 +81,13 @@ impl Clock {
         self.last = if self.last.unix_seconds() == unix_seconds {
             self.last.with_nanosecond(nanosecond)
         } else {
-            // Any other second, also an earlier one after a step back.
+            // A later second, or an earlier one after the clock was stepped back.
             self.begin_second(unix_seconds, nanosecond)
         };
         self.last
     }
 
-    /// The first reading in a second: picks up changes of the zone and of the synchronisation.
+    /// The first reading in a second: checks the zone's file and the synchronisation.
     fn begin_second(&mut self, unix_seconds: i64, nanosecond: u32) -> LocalTime {
         self.zone.refresh();
         self.sync_monitor.poll(unix_seconds);
@@ -96,7 +99,7 @@ impl Clock {
         }
     }
 
-    /// Another instant in this clock's zone.
+    /// Converts an instant to the clock's zone.
     pub fn at(&self, unix_seconds: i64, nanosecond: u32) -> LocalTime {
         let (utc_offset, abbreviation) = self.zone.at(unix_seconds);
         LocalTime::new(unix_seconds, nanosecond, utc_offset, abbreviation)
@@ -105,14 +108,57 @@ impl Clock {
 
 /// Seconds since the Epoch, and nanoseconds within the second.
 pub(crate) fn unix_now() -> (i64, u32) {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    unix_time(SystemTime::now())
+}
+
+fn unix_time(time: SystemTime) -> (i64, u32) {
+    match time.duration_since(UNIX_EPOCH) {
         Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
-        Err(before) => {
-            let before = before.duration();
+        Err(error) => {
+            let before = error.duration();
+            let seconds = -before.as_secs().cast_signed();
             match before.subsec_nanos() {
-                0 => (-before.as_secs().cast_signed(), 0),
-                nanos => (-before.as_secs().cast_signed() - 1, 1_000_000_000 - nanos),
+                0 => (seconds, 0),
+                nanoseconds => (seconds - 1, 1_000_000_000 - nanoseconds),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn nanoseconds_count_up_before_the_epoch() {
+        let before = |seconds, nanos| unix_time(UNIX_EPOCH - Duration::new(seconds, nanos));
+        assert_eq!(before(0, 1), (-1, 999_999_999));
+        assert_eq!(before(2, 0), (-2, 0));
+        assert_eq!(before(2, 400_000_000), (-3, 600_000_000));
+        let after = UNIX_EPOCH + Duration::new(2, 3);
+        assert_eq!(unix_time(after), (2, 3));
+    }
+
+    #[test]
+    fn a_reading_is_between_two_of_the_system_clock() {
+        let mut clock = Clock::utc();
+        // More than one attempt, because the machine's clock may be stepped back in between.
+        assert!((0..100).any(|_| {
+            let before = unix_time(SystemTime::now());
+            let now = clock.now();
+            let after = unix_time(SystemTime::now());
+            (before..=after).contains(&(now.unix_seconds(), now.nanosecond()))
+        }));
+    }
+
+    #[test]
+    fn rule_5_an_unsynchronised_clock_is_not_trusted() {
+        let mut clock = Clock::utc().with_sync_monitor(SyncMonitor::new(true));
+        assert_eq!(clock.sync_status(), SyncStatus::Unknown);
+        let is_trusted = clock.now().is_trusted();
+        assert_eq!(clock.sync_status(), clock.sync_monitor.status());
+        let synchronised = matches!(clock.sync_status(), SyncStatus::Synchronised { .. });
+        assert_eq!(is_trusted, synchronised);
     }
 }

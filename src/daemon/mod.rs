@@ -1,7 +1,7 @@
-//! The daemon: sockets, the loop, and what goes on around it.
+//! The daemon: sockets, the loop, signals, counters and the service manager.
 //!
-//! [`server`] receives a batch, calls [`protocol::respond`](crate::protocol::respond) for each request
-//! in it, and sends the responses by the rules of [`send`].
+//! [`server`] receives a batch, calls [`protocol::respond`](crate::protocol::respond) for each
+//! request in it, and sends the responses under the policy of [`send`].
 
 pub mod counters;
 pub mod notify;

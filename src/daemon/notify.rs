@@ -1,16 +1,17 @@
-//! The service manager (sd_notify(3)): READY=1, STOPPING=1, WATCHDOG=1 and STATUS=.
+//! Notifications to the service manager (sd_notify(3)): READY=1, STOPPING=1, WATCHDOG=1 and
+//! STATUS=.
 //!
-//! Without a service manager there is no timer, and an idle daemon sleeps for ever.
+//! Without a service manager there is no timer, and an idle daemon sleeps without a time-out.
 
 use std::env;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// STATUS= is sent at most this often, and only when it has changed.
+/// Minimum interval between two STATUS=, which are sent only after a change.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is due to the service manager, and when.
+/// Sends notifications to the service manager when they are due.
 #[derive(Debug, Default)]
 pub struct ServiceNotifier {
     watchdog: Option<Timer>,
@@ -33,7 +34,7 @@ impl Timer {
         }
     }
 
-    /// Whether the timer has expired; if so, it starts again.
+    /// Returns whether the timer has expired; if so, restarts it.
     fn take_expired(&mut self, now: Instant) -> bool {
         let expired = now >= self.next;
         if expired {
@@ -44,7 +45,7 @@ impl Timer {
 }
 
 impl ServiceNotifier {
-    /// Reads NOTIFY_SOCKET and WATCHDOG_USEC. Without them nothing is ever sent.
+    /// Reads NOTIFY_SOCKET and WATCHDOG_USEC. Without NOTIFY_SOCKET nothing is ever sent.
     pub fn from_env() -> ServiceNotifier {
         if env::var_os("NOTIFY_SOCKET").is_none() {
             return ServiceNotifier::default();
@@ -57,7 +58,7 @@ impl ServiceNotifier {
         }
     }
 
-    /// Reports that requests are answered from now on.
+    /// Reports that the daemon answers requests from now on.
     pub fn ready(&mut self) {
         if self.status.is_some() {
             self.notify(&[NotifyState::Ready]);
@@ -71,10 +72,10 @@ impl ServiceNotifier {
         }
     }
 
-    /// Sends what is due. Returns how long the loop may sleep, `None` for ever.
+    /// Sends what is due. Returns how long the loop may sleep, `None` for no limit.
     ///
-    /// `changed` says whether the status may have changed since the last STATUS=; it is cleared when
-    /// the status is sent. `status_line` makes the status.
+    /// `changed` says whether the status may have changed since the last STATUS=; it is cleared
+    /// when the status is sent. `status_line` formats the status.
     pub fn tick(
         &mut self,
         changed: &mut bool,

@@ -1,19 +1,21 @@
-//! What to do with a batch of responses that the kernel does not take: when to wait, when to try
-//! again, when to give up.
+//! What to do when the kernel does not accept a response: wait, try again, or leave it unsent.
 //!
-//! Nothing here makes a system call, so the rules are tested without a kernel.
+//! Nothing here makes a system call, so the tests need no kernel.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
-/// Maximum wait for space in a full send buffer; then the rest of the batch is dropped. After a
-/// timeout, do not wait again until a complete batch was sent without blocking: responses to forged
-/// addresses that no neighbour holds fill the buffer for seconds, and must not delay all others.
+/// Maximum wait for space in a full send buffer; then the rest of the batch stays unsent.
+///
+/// After a time-out, no batch waits until a complete one was sent without blocking: responses to
+/// forged addresses of the local network fill the buffer for seconds, while the kernel tries to
+/// resolve the neighbour, and must not delay all others.
 const SEND_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// A batch of responses and the socket that sends it.
+/// A batch of responses and the socket to send them from.
 pub trait Outgoing {
-    /// How many responses there are.
+    /// Returns how many responses there are.
     fn count(&self) -> usize;
 
     /// Sends the responses from number `first` on. Returns how many were sent, at least one.
@@ -26,18 +28,18 @@ pub trait Outgoing {
     /// Lets the kernel choose the source address of a response. Returns whether it was set before.
     fn clear_source(&mut self, response: usize) -> bool;
 
-    /// Waits until the send buffer has space. Returns whether it has, and how long the wait took.
+    /// Waits until the send buffer has space. Returns whether it has space, and how long that took.
     fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration);
 
-    /// Is told of each response that is given up.
-    fn dropped(&mut self, response: usize, error: &io::Error);
+    /// Logs a response that is left unsent.
+    fn unsent(&mut self, response: usize, error: &io::Error);
 }
 
-/// When a full send buffer is waited for.
+/// Decides whether to wait for a full send buffer, and for how long.
 #[derive(Debug)]
 pub struct SendPolicy {
     may_wait: bool,
-    /// For how long all waits together may last.
+    /// How long all waits together may last.
     wait_left: Duration,
 }
 
@@ -51,14 +53,14 @@ impl Default for SendPolicy {
 }
 
 impl SendPolicy {
-    /// Limits how long all waits from now on may last together.
+    /// Limits the total of all waits from now on.
     pub fn limit_send_wait(&mut self, total: Duration) {
         self.wait_left = total;
     }
 
-    /// Sends a batch. Returns how many responses were dropped.
+    /// Sends a batch. Returns how many responses are left unsent.
     pub fn send_all(&mut self, batch: &mut impl Outgoing) -> usize {
-        let (mut next, mut dropped) = (0, 0);
+        let (mut next, mut unsent) = (0, 0);
         let mut waited = false;
         while next < batch.count() {
             let error = match batch.send(next) {
@@ -68,36 +70,36 @@ impl SendPolicy {
                 }
                 Err(error) => error,
             };
-            let given_up = match error.raw_os_error() {
-                // The send buffer is full: wait once a batch, then drop the rest.
+            let skipped = match error.raw_os_error() {
+                // The send buffer is full: wait once in a batch, then skip the rest of it.
                 Some(libc::EAGAIN) => {
-                    if !waited && self.wait_writable(batch) {
-                        waited = true;
+                    let first_wait = !mem::replace(&mut waited, true);
+                    if first_wait && self.wait_writable(batch) {
                         continue;
                     }
-                    waited = true;
                     batch.count() - next
                 }
-                // The address that the request was sent to is no valid source any more: the source
-                // that the routing table gives is the next best.
+                // The destination of the request is not a valid source any more: use the source
+                // that the routing table selects.
                 Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
                     if batch.clear_source(next) =>
                 {
                     continue;
                 }
+                // This response can't be sent; the others may go elsewhere.
                 _ => 1,
             };
-            for response in next..next + given_up {
-                batch.dropped(response, &error);
+            for response in next..next + skipped {
+                batch.unsent(response, &error);
             }
-            dropped += given_up;
-            next += given_up;
+            unsent += skipped;
+            next += skipped;
         }
-        self.may_wait |= next > 0 && dropped == 0 && !waited;
-        dropped
+        self.may_wait |= next > 0 && unsent == 0 && !waited;
+        unsent
     }
 
-    /// Waits for the send buffer, if that is still allowed. Returns whether it has space.
+    /// Waits for space in the send buffer, if waiting is allowed. Returns whether it has space.
     fn wait_writable(&mut self, batch: &mut impl Outgoing) -> bool {
         if !self.may_wait {
             return false;
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A socket that does what it is told. `sends` holds what each call of send() gives.
+    /// Records the calls. `sends` has the results of the calls of send(); after these, all is sent.
     #[derive(Default)]
     struct FakeSocket {
         count: usize,
@@ -123,7 +125,7 @@ mod tests {
         sources: Vec<bool>,
         waits: Vec<Duration>,
         first: Vec<usize>,
-        dropped: Vec<usize>,
+        unsent: Vec<usize>,
     }
 
     impl Outgoing for FakeSocket {
@@ -139,7 +141,7 @@ mod tests {
         }
 
         fn clear_source(&mut self, response: usize) -> bool {
-            std::mem::take(&mut self.sources[response])
+            mem::take(&mut self.sources[response])
         }
 
         fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {
@@ -147,8 +149,8 @@ mod tests {
             (self.writable, timeout)
         }
 
-        fn dropped(&mut self, response: usize, _error: &io::Error) {
-            self.dropped.push(response);
+        fn unsent(&mut self, response: usize, _error: &io::Error) {
+            self.unsent.push(response);
         }
     }
 
@@ -163,17 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn partial_sends_continue_where_they_stopped() {
+    fn partial_sends_are_continued() {
         let mut batch = socket(5, [Ok(2), Ok(1)]);
         assert_eq!(SendPolicy::default().send_all(&mut batch), 0);
         assert_eq!(batch.first, [0, 2, 3]);
     }
 
     #[test]
-    fn a_failed_response_is_dropped_alone() {
+    fn a_failed_response_is_skipped_alone() {
         let mut batch = socket(3, [Ok(1), Err(libc::EHOSTUNREACH)]);
         assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
-        assert_eq!((batch.first, batch.dropped), (vec![0, 1, 2], vec![1]));
+        assert_eq!((batch.first, batch.unsent), (vec![0, 1, 2], vec![1]));
     }
 
     #[test]
@@ -187,16 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_is_waited_for_once_a_batch() {
+    fn a_full_buffer_is_waited_for_once_in_a_batch() {
         let mut policy = SendPolicy::default();
         let mut batch = socket(4, [Ok(1), Err(libc::EAGAIN), Ok(1), Err(libc::EAGAIN)]);
         assert_eq!(policy.send_all(&mut batch), 2);
         assert_eq!(batch.waits, [SEND_TIMEOUT]);
-        assert_eq!(batch.dropped, [2, 3]);
+        assert_eq!(batch.unsent, [2, 3]);
     }
 
     #[test]
-    fn after_a_timeout_no_batch_waits_until_one_was_sent_whole() {
+    fn after_a_timeout_only_a_complete_batch_allows_waits() {
         let mut policy = SendPolicy::default();
         let mut stuck = socket(2, [Err(libc::EAGAIN)]);
         stuck.writable = false;
@@ -205,7 +207,7 @@ mod tests {
         let mut full = socket(2, [Err(libc::EAGAIN)]);
         assert_eq!(policy.send_all(&mut full), 2);
         assert_eq!(full.waits.len(), 0);
-        // Neither an empty batch nor one with a drop counts as sent whole.
+        // Neither an empty batch nor one with an unsent response is a complete one.
         assert_eq!(policy.send_all(&mut socket(0, [])), 0);
         assert_eq!(policy.send_all(&mut socket(2, [Err(libc::EPERM)])), 1);
         let mut full = socket(2, [Err(libc::EAGAIN)]);
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn all_waits_together_keep_within_the_limit() {
+    fn the_waits_together_stay_within_the_limit() {
         let mut policy = SendPolicy::default();
         policy.limit_send_wait(SEND_TIMEOUT * 3 / 2);
         let mut waits = Vec::new();

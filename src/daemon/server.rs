@@ -1,8 +1,8 @@
-//! The loop: receive, respond, send; sleep where there was nothing to receive.
+//! The loop: receive, respond, send; sleep when there is nothing to receive.
 //!
-//! There is one thread and one way to sleep: poll(2), on a pipe that signals write to and on the
-//! sockets, entered only after a receive on each socket found nothing. The only timer is that of the
-//! service manager.
+//! There is one thread and one way to sleep: poll(2), on the sockets and on a pipe that signals
+//! write to, called only after a receive on each socket found nothing. The only timers are those of
+//! the service manager.
 
 use std::fmt;
 use std::io;
@@ -23,39 +23,39 @@ use crate::clock::Clock;
 use crate::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
 use crate::sys::mmsg::DatagramBatch;
 
-/// One byte more than the longest request: a request that fills the buffer is too long, and rules 2
-/// and 3 look at no byte beyond the first 1024.
+/// One byte more than the longest request: a request that fills the buffer is too long (rule 4),
+/// and rules 2 and 3 read no byte after the first 1024.
 const RECV_BUF_SIZE: usize = MAX_REQUEST_LEN + 1;
 
 type Batch = DatagramBatch<RECV_BUF_SIZE, MAX_RESPONSE_LEN>;
 
-/// Batches received from one socket before the signals, the service manager and the other sockets
-/// get their turn.
+/// Maximum number of batches from one socket before the other sockets, the signals and the service
+/// manager are served.
 const MAX_BATCHES_PER_WAKEUP: usize = 16;
 
-/// Pause after a call that failed in an unknown way, so that a lasting fault can't make the loop spin.
+/// Pause after a system call failed unexpectedly, so that a lasting fault can't make the loop spin.
 const ERROR_BACKOFF: Duration = Duration::from_millis(10);
 
-/// How long queued requests are answered after the order to stop: less than WatchdogSec= and
-/// TimeoutStopSec= of the units. What a flood has queued beyond that stays in an inherited socket.
+/// How long queued requests are answered after the request to stop: less than WatchdogSec= and
+/// TimeoutStopSec= of the units. In an inherited socket the rest stays queued for the next process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum wait for full send buffers after the order to stop, all batches together.
+/// Maximum wait for full send buffers after the request to stop, all batches together.
 const DRAIN_SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How many times in a row poll(2) may report a datagram that a receive does not find before that
-/// counts as a failure. (A datagram with a wrong checksum does that now and then.)
+/// How many times in a row poll(2) may report a datagram that no receive finds before that counts
+/// as a failure. (A datagram with a wrong checksum causes one such report.)
 const MAX_EMPTY_WAKEUPS: u32 = 64;
 
 /// The daemon, ready to run.
 pub struct Server {
     listeners: Vec<Listener>,
     signals: Signals,
-    worker: Worker,
+    state: State,
 }
 
-/// What the loop works with, apart from the descriptors that it sleeps on.
-struct Worker {
+/// What the loop changes. The sockets and the signals are apart: the loop borrows them to sleep.
+struct State {
     clock: Clock,
     notifier: ServiceNotifier,
     batch: Batch,
@@ -67,7 +67,7 @@ struct Worker {
 }
 
 impl Server {
-    /// A daemon that answers requests to these sockets with the time of this clock.
+    /// Makes a daemon that answers requests to these sockets with the time of this clock.
     pub fn new(
         listeners: Vec<Listener>,
         clock: Clock,
@@ -77,7 +77,7 @@ impl Server {
         Server {
             listeners,
             signals,
-            worker: Worker {
+            state: State {
                 clock,
                 notifier,
                 batch: Batch::new(),
@@ -89,45 +89,46 @@ impl Server {
         }
     }
 
-    /// Answers requests until a signal stops it, then what is queued. Returns the counters.
+    /// Answers requests until a signal requests a stop, then those that are queued. Returns the
+    /// counters.
     pub fn run(self) -> Counters {
         let Server {
             listeners,
             signals,
-            mut worker,
+            mut state,
         } = self;
         for listener in &listeners {
             log::info!("listening on {}", listener.address());
         }
-        // Logs the state of an unsynchronised clock now, not with the first request.
-        worker.clock.now();
-        worker.notifier.ready();
+        // Warns about an unsynchronised clock now, not at the first request.
+        state.clock.now();
+        state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
         while !signals.stop_requested() {
             if signals.take_report_request() {
-                log::info!("{}", worker.status_line(&listeners));
+                log::info!("{}", state.status_line(&listeners));
             }
-            let timeout = worker.notify(&listeners);
+            let timeout = state.notify(&listeners);
             let mut all_empty = true;
             for listener in &listeners {
-                all_empty &= worker.serve(listener);
+                all_empty &= state.serve(listener);
             }
             if all_empty {
-                worker.sleep(&mut descriptors, timeout);
+                state.sleep(&mut descriptors, timeout);
                 if !descriptors[0].revents().is_empty() {
                     signals.drain_wake_pipe();
                 }
             }
         }
-        worker.notifier.stopping();
-        worker.drain(&listeners);
-        log::info!("stopped: {}", worker.status_line(&listeners));
-        with_drops(&worker.counters, &listeners)
+        state.notifier.stopping();
+        state.drain(&listeners);
+        log::info!("stopped: {}", state.status_line(&listeners));
+        with_drops(&state.counters, &listeners)
     }
 }
 
-impl Worker {
+impl State {
     /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
     /// responds. Returns whether the loop may sleep until poll(2) reports this socket.
     fn serve(&mut self, listener: &Listener) -> bool {
@@ -145,20 +146,21 @@ impl Worker {
         false
     }
 
-    /// Receives a batch, responds, sends. Returns how many datagrams there were.
+    /// Receives a batch, responds, sends. Returns how many datagrams it received.
     fn serve_batch(&mut self, listener: &Listener) -> io::Result<usize> {
-        let Worker {
+        let State {
             clock,
             batch,
             counters,
             ..
         } = self;
         let received = batch.receive(listener.as_fd())?;
-        // Read after the last request arrived and before any response leaves: true for all of them.
+        // Read after the last request arrived and before the first response leaves, so that the
+        // time is right for each of them.
         let now = clock.now();
         batch.for_each_request(|request, source, buf| {
             let response = respond(request, source, &now, buf);
-            log::debug!("{source} asked {}: {response}", Escaped(request));
+            log::debug!("{source}: request {}: {response}", Escaped(request));
             match response {
                 Response::Answered { length } => {
                     counters.answered += 1;
@@ -175,14 +177,15 @@ impl Worker {
             }
         });
         let socket = listener.as_fd();
-        let dropped = self.send_policy.send_all(&mut Sending { batch, socket });
-        counters.unsent += dropped as u64;
+        let unsent = self.send_policy.send_all(&mut Sending { batch, socket });
+        counters.unsent += unsent as u64;
         self.status_changed = true;
         self.empty_wakeups = 0;
         Ok(received)
     }
 
-    /// Sleeps until a socket is readable, a signal came, or the timeout is over; `None` is no timeout.
+    /// Sleeps until a socket is readable, a signal arrives, or the time-out expires; `None` is no
+    /// time-out.
     fn sleep(&mut self, descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) {
         // A time-out too long for a timespec is none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -195,9 +198,10 @@ impl Worker {
                     self.back_off();
                 }
             }
-            // A signal: its byte is in the pipe, so the next poll(2) sees it if this one did not.
+            // A signal: its byte is in the pipe, so the next poll(2) reports it if this one did
+            // not.
             Ok(_) | Err(Errno::INTR) => {}
-            // The receives go on without poll(2), at the rate of the pause.
+            // The receives continue without poll(2), one round for each pause.
             Err(error) => {
                 log::debug!("poll: {error}");
                 self.back_off();
@@ -205,7 +209,8 @@ impl Worker {
         }
     }
 
-    /// Reads the clock, so that STATUS= shows a change of its status while no requests arrive.
+    /// Reads the clock, so that STATUS= shows a change of its synchronisation while no requests
+    /// arrive.
     fn refresh_clock(&mut self) {
         let before = discriminant(&self.clock.sync_status());
         self.clock.now();
@@ -219,8 +224,8 @@ impl Worker {
         thread::sleep(ERROR_BACKOFF);
     }
 
-    /// Answers what is queued, one batch of each socket in turn, until all sockets are empty or
-    /// [`DRAIN_TIMEOUT`] is over.
+    /// Answers the queued requests, one batch of each socket in turn, until all sockets are empty
+    /// or [`DRAIN_TIMEOUT`] has passed.
     fn drain(&mut self, listeners: &[Listener]) {
         self.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
         let start = Instant::now();
@@ -233,9 +238,9 @@ impl Worker {
         }
     }
 
-    /// Sends the service manager what is due. Returns how long the loop may sleep.
+    /// Notifies the service manager of what is due. Returns how long the loop may sleep.
     fn notify(&mut self, listeners: &[Listener]) -> Option<Duration> {
-        let Worker {
+        let State {
             clock,
             notifier,
             counters,
@@ -250,9 +255,9 @@ impl Worker {
     }
 }
 
-/// The counters and the status of the clock in one line.
+/// Formats the counters and the status of the clock as one line.
 fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -> String {
-    // Updates the status where the last reading is older than this second.
+    // Updates the status if the clock was not read in this second yet.
     clock.now();
     format!(
         "{} {}",
@@ -261,7 +266,7 @@ fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -
     )
 }
 
-/// The counters with what the kernel counts.
+/// Adds the drops that the kernel counts to the counters.
 fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     let dropped = listeners
         .iter()
@@ -273,7 +278,7 @@ fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     }
 }
 
-/// The responses of a batch and the socket that sends them.
+/// The responses of a batch and the socket to send them from.
 struct Sending<'a> {
     batch: &'a mut Batch,
     socket: BorrowedFd<'a>,
@@ -299,7 +304,7 @@ impl Outgoing for Sending<'_> {
             let left = timeout.saturating_sub(start.elapsed());
             let writable = match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
                 Ok(ready) => ready > 0,
-                // A signal, which the loop takes up after the batch.
+                // A signal, which the loop handles after the batch.
                 Err(Errno::INTR) => continue,
                 Err(_) => false,
             };
@@ -307,14 +312,14 @@ impl Outgoing for Sending<'_> {
         }
     }
 
-    fn dropped(&mut self, response: usize, error: &io::Error) {
+    fn unsent(&mut self, response: usize, error: &io::Error) {
         if let Some(destination) = self.batch.destination(response) {
             log::debug!("{destination}: send: {error}");
         }
     }
 }
 
-/// A request in the log: on one line, printable, at most [`MAX_REQUEST_LEN`] bytes of it.
+/// Displays a request in the log: at most [`MAX_REQUEST_LEN`] bytes, escaped, on one line.
 struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {

@@ -1,4 +1,4 @@
-//! What ends the loop's sleep from outside: SIGTERM, SIGINT and SIGUSR1.
+//! Signals: SIGTERM and SIGINT stop the loop, SIGUSR1 makes it log its counters.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{flag, low_level::pipe};
 
-/// A flag for each thing that can be asked of the loop, and a pipe that wakes it up.
+/// A flag for each request to the loop, and a pipe that ends its sleep.
 #[derive(Debug)]
 pub struct Signals {
     wake_rx: UnixStream,
@@ -25,17 +25,16 @@ pub struct StopHandle {
 }
 
 impl StopHandle {
-    /// Makes the loop answer what is queued and end.
+    /// Makes the loop answer the queued requests and end.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
-        // Fails only where the pipe is full, and then it wakes the loop, too.
+        // Fails only if the pipe is full, and a full pipe wakes the loop, too.
         let _ = (&self.wake_tx).write(b"X");
     }
 }
 
 impl Signals {
-    /// Installs the signal handlers: SIGTERM and SIGINT stop the loop, SIGUSR1 makes it log its
-    /// counters.
+    /// Installs the signal handlers.
     ///
     /// # Errors
     ///
@@ -47,14 +46,15 @@ impl Signals {
             (SIGINT, &signals.stop),
             (SIGUSR1, &signals.report),
         ] {
-            // The flag is registered first, so it is set by the time the pipe wakes the loop.
+            // Actions run in the order of registration: the flag is set before the pipe wakes the
+            // loop.
             flag::register(signal, Arc::clone(flag))?;
             pipe::register(signal, handle.wake_tx.try_clone()?)?;
         }
         Ok(signals)
     }
 
-    /// Installs no handlers and returns a handle, for a loop within another program.
+    /// Installs no signal handlers; the handle stops the loop. For a loop within another program.
     ///
     /// # Errors
     ///
@@ -72,17 +72,18 @@ impl Signals {
         Ok((signals, StopHandle { wake_tx, stop }))
     }
 
-    /// Whether the loop has to stop.
+    /// Returns whether a stop was requested.
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Whether the counters have to be logged; true once for each request.
+    /// Returns whether the counters were requested since the last call.
     pub fn take_report_request(&self) -> bool {
         self.report.swap(false, Ordering::AcqRel)
     }
 
-    /// Empties the pipe, which holds a byte for each signal. What does not fit is read the next time.
+    /// Empties the pipe, which has a byte for each signal. Beyond 64 bytes, the next call reads the
+    /// rest.
     pub fn drain_wake_pipe(&self) {
         let _ = (&self.wake_rx).read(&mut [0; 64]);
     }

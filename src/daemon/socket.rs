@@ -1,76 +1,80 @@
-//! The sockets: bound through socket2 or handed over by systemd, ready to be read in batches.
+//! The UDP sockets: bound here, or inherited from a service manager.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::sys::sockopt::{disable_recverr, enable_pktinfo, so_meminfo};
 
-/// Kernel memory that one short queued request takes, in bytes: its structures weigh far more than its text.
+/// Kernel memory of one short request in a receive buffer, in bytes: mostly the kernel's
+/// structures, not the payload.
 const BYTES_PER_REQUEST: usize = 830;
 
-/// Asked of the kernel where the user does not say: 10,000 requests at once. The kernel doubles what it is asked for (socket(7)).
+/// Size of the receive buffer to request by default, in bytes: 10,000 requests at once. The kernel
+/// doubles it (socket(7)).
 pub const DEFAULT_RECV_BUFFER: usize = 8 << 20;
 
-/// Asked for as a send buffer. It is needed where answers can't leave: those to a forged address that nobody holds stay in the kernel while
-/// it looks for that neighbour, some 200 KiB each, and are not to take the room of everybody else's.
+/// Size of the send buffer to request, in bytes. Responses to forged addresses of the local network
+/// stay in it for seconds, about 200 KiB for each address, while the kernel tries to resolve the
+/// neighbour. Other responses need space beside them.
 const DEFAULT_SEND_BUFFER: usize = 8 << 20;
 
-/// One socket that requests come to.
+/// A bound UDP socket that receives requests.
 #[derive(Debug)]
 pub struct Listener {
     socket: UdpSocket,
     address: SocketAddr,
 }
 
-/// How sockets are made.
+/// Options of all sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SocketOptions {
-    /// Share the port with other instances (socket(7) `SO_REUSEPORT`): the kernel spreads the peers over them.
+    /// Share the port with other instances (socket(7) `SO_REUSEPORT`): the kernel distributes the
+    /// clients among them.
     pub reuse_port: bool,
-    /// The receive buffer to ask for, in bytes; `None` for [`DEFAULT_RECV_BUFFER`].
+    /// Size of the receive buffer to request, in bytes; `None` for [`DEFAULT_RECV_BUFFER`].
     pub recv_buffer: Option<usize>,
 }
 
-/// A socket that can't be had; each variant is a step.
+/// Why there is no socket; each variant is a step.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// There is no such socket to be had: a protocol family that the kernel lacks, or no descriptor left.
-    #[error("make a socket for {address}")]
-    Make {
-        /// The address it was for.
+    /// The socket can't be created: the kernel lacks the protocol family, or no descriptor is left.
+    #[error("create a socket for {address}")]
+    Create {
+        /// The address to bind it to.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of socket(2) or setsockopt(2).
         source: io::Error,
     },
-    /// The address is not ours, the port is held by a socket that does not share, or it takes a privilege.
+    /// The address is not local, the port is in use and not shared, or it takes a privilege.
     #[error("bind {address}")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of bind(2).
         source: io::Error,
     },
-    /// A socket option was refused.
+    /// A socket option can't be set.
     #[error("set {option} on the socket of {address}")]
     Option {
-        /// Which.
+        /// The name of the option.
         option: &'static str,
-        /// The socket's address.
+        /// The address of the socket.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of setsockopt(2).
         source: io::Error,
     },
-    /// The socket does not tell where it is bound.
-    #[error("ask a socket for its address")]
+    /// The address of a socket can't be read.
+    #[error("read the address of a socket")]
     Address {
-        /// What the kernel said.
+        /// The error of getsockname(2).
         source: io::Error,
     },
-    /// A descriptor that systemd handed over is no UDP socket.
+    /// An inherited descriptor is not a bound UDP socket.
     #[error("inherited descriptor {descriptor}: {what}")]
     Inherited {
         /// Its number.
@@ -78,33 +82,34 @@ pub enum ListenError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A descriptor that systemd handed over can't be looked at.
-    #[error("inherited descriptor {descriptor}")]
+    /// An inherited descriptor can't be inspected.
+    #[error("inspect inherited descriptor {descriptor}")]
     Inspect {
         /// Its number.
         descriptor: i32,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
 impl Listener {
-    /// Binds a UDP socket to each of these addresses, with SO_REUSEADDR set before; `[::]` serves IPv4 too. Warns where
-    /// another socket holds a port already.
+    /// Binds a UDP socket with SO_REUSEADDR to each of these addresses; `[::]` serves IPv4, too.
+    /// Warns if another socket is bound to one of them.
     ///
     /// # Errors
     ///
-    /// The first step that failed and why.
+    /// The first step that failed, see [`ListenError`].
     pub fn bind(
         addresses: &[SocketAddr],
         options: SocketOptions,
     ) -> Result<Vec<Listener>, ListenError> {
-        // All are looked at before any is bound: our own sockets are no others.
+        // All are checked before the first is bound, so that the sockets of this daemon do not
+        // count.
         for &address in addresses {
             if address.port() != 0 && port_in_use(address, options)? {
                 log::warn!(
-                    "another socket holds {address} already: with SO_REUSEADDR the one bound last, this one, takes \
-                     all its datagrams until it goes"
+                    "another socket is bound to {address}: with SO_REUSEADDR this daemon, bound \
+                     last, receives all datagrams until it ends"
                 );
             }
         }
@@ -115,21 +120,14 @@ impl Listener {
     }
 
     fn bind_one(address: SocketAddr, options: SocketOptions) -> Result<Listener, ListenError> {
-        let option = |option| {
-            move |source| ListenError::Option {
-                option,
-                address,
-                source,
-            }
-        };
         let socket = new_socket(address)?;
         socket
             .set_reuse_address(true)
-            .map_err(option("SO_REUSEADDR"))?;
+            .map_err(option_error("SO_REUSEADDR", address))?;
         if options.reuse_port {
             socket
                 .set_reuse_port(true)
-                .map_err(option("SO_REUSEPORT"))?;
+                .map_err(option_error("SO_REUSEPORT", address))?;
         }
         socket
             .bind(&address.into())
@@ -141,9 +139,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Whatever is no bound UDP socket over IPv4 or IPv6.
+    /// The descriptor is not a bound UDP socket over IPv4 or IPv6, or can't be inspected.
     pub fn inherit(descriptor: OwnedFd, options: SocketOptions) -> Result<Listener, ListenError> {
-        use std::os::fd::AsRawFd;
         let number = descriptor.as_raw_fd();
         let wrong = |what| ListenError::Inherited {
             descriptor: number,
@@ -186,20 +183,16 @@ impl Listener {
         let address = socket
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
-        // A socket on one address can be asked only there and answers from there by itself, for a twentieth less.
+        // A socket that is bound to one address sends from that address anyway. Without packet info
+        // a request costs 5 % less.
         if address.ip().to_canonical().is_unspecified() {
             let option = if address.is_ipv6() {
                 "IPV6_RECVPKTINFO"
             } else {
                 "IP_PKTINFO"
             };
-            enable_pktinfo(socket.as_fd(), address.is_ipv6()).map_err(|source| {
-                ListenError::Option {
-                    option,
-                    address,
-                    source,
-                }
-            })?;
+            enable_pktinfo(socket.as_fd(), address.is_ipv6())
+                .map_err(option_error(option, address))?;
         }
         let listener = Listener { socket, address };
         listener.request_send_buffer(inherited);
@@ -207,14 +200,21 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Asks for a send buffer. Any will do on a quiet network, so nothing is said of it.
+    /// Requests a send buffer. A smaller one suffices on a quiet network, so a refusal is not a
+    /// warning.
     fn request_send_buffer(&self, inherited: bool) {
-        let socket = socket2::SockRef::from(&self.socket);
-        if socket
+        let socket = SockRef::from(&self.socket);
+        let too_small = socket
             .send_buffer_size()
-            .is_ok_and(|size| size < 2 * DEFAULT_SEND_BUFFER)
-            && sockopt::set_socket_send_buffer_size_force(&self.socket, DEFAULT_SEND_BUFFER)
-                .is_err()
+            .is_ok_and(|size| size < 2 * DEFAULT_SEND_BUFFER);
+        if !too_small {
+            return;
+        }
+        // More than net.core.wmem_max takes a privilege; SO_SNDBUF is limited to it and could
+        // reduce what an inherited socket was granted.
+        let forced =
+            sockopt::set_socket_send_buffer_size_force(&self.socket, DEFAULT_SEND_BUFFER).is_ok();
+        if !forced
             && !inherited
             && let Err(error) = socket.set_send_buffer_size(DEFAULT_SEND_BUFFER)
         {
@@ -222,53 +222,60 @@ impl Listener {
         }
     }
 
-    /// Asks for a receive buffer, and says what was granted: less than asked for is a limit, not an error.
-    fn request_recv_buffer(&self, asked: Option<usize>, inherited: bool) {
-        let socket = socket2::SockRef::from(&self.socket);
-        let wanted = asked.unwrap_or(DEFAULT_RECV_BUFFER);
-        let doubled = wanted.saturating_mul(2);
+    /// Requests a receive buffer and logs the size that the kernel granted.
+    fn request_recv_buffer(&self, requested: Option<usize>, inherited: bool) {
+        let socket = SockRef::from(&self.socket);
+        let size = requested.unwrap_or(DEFAULT_RECV_BUFFER);
         let before = socket.recv_buffer_size().unwrap_or(0);
-        if (before < doubled || asked.is_some())
-            && sockopt::set_socket_recv_buffer_size_force(&self.socket, wanted).is_err()
-            // Without the privilege SO_RCVBUF ends at net.core.rmem_max, which may be less than an inherited socket was granted.
-            && !inherited
-            && let Err(error) = socket.set_recv_buffer_size(wanted)
-        {
-            log::warn!("{}: receive buffer: {error}", self.address);
+        if before < size.saturating_mul(2) || requested.is_some() {
+            // As for the send buffer.
+            let forced = sockopt::set_socket_recv_buffer_size_force(&self.socket, size).is_ok();
+            if !forced
+                && !inherited
+                && let Err(error) = socket.set_recv_buffer_size(size)
+            {
+                log::warn!("{}: receive buffer: {error}", self.address);
+            }
         }
         let granted = socket.recv_buffer_size().unwrap_or(0);
+        self.log_recv_buffer(granted, size, requested.is_some(), inherited);
+    }
+
+    fn log_recv_buffer(&self, granted: usize, size: usize, explicit: bool, inherited: bool) {
+        let address = self.address;
         let requests = granted / BYTES_PER_REQUEST;
+        let doubled = size.saturating_mul(2);
         if granted >= doubled {
             log::info!(
-                "{}: receive buffer {granted} bytes, about {requests} requests at once",
-                self.address
+                "{address}: receive buffer {granted} bytes, about {requests} requests at once"
             );
             return;
         }
-        // Whoever asked for a size is told that it is not to be had; the default is only a wish.
-        let level = if asked.is_some() {
+        // An administrator should act only if a size was asked for explicitly.
+        let level = if explicit {
             log::Level::Warn
         } else {
             log::Level::Info
         };
         let advice = if inherited {
-            format!("set ReceiveBuffer={wanted} in its socket unit")
+            format!("set ReceiveBuffer={size} in its socket unit")
         } else {
-            format!("raise net.core.rmem_max to {wanted}, or use the socket unit")
+            format!("raise net.core.rmem_max to {size}, or use the socket unit")
         };
         log::log!(
             level,
-            "{}: receive buffer {granted} bytes, about {requests} requests at once; {doubled} were asked for: {advice}",
-            self.address
+            "{address}: receive buffer {granted} bytes, about {requests} requests at once; \
+             {doubled} requested: {advice}"
         );
     }
 
-    /// Where it is bound, with the real port.
+    /// Returns the address that the socket is bound to, with the port that the kernel chose if it
+    /// was 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many datagrams the kernel dropped at this socket since it was made.
+    /// Returns how many datagrams the kernel dropped at this socket since it was created.
     ///
     /// # Errors
     ///
@@ -284,35 +291,44 @@ impl AsFd for Listener {
     }
 }
 
+fn option_error(
+    option: &'static str,
+    address: SocketAddr,
+) -> impl FnOnce(io::Error) -> ListenError {
+    move |source| ListenError::Option {
+        option,
+        address,
+        source,
+    }
+}
+
+/// Creates an unbound UDP socket of the address's family.
 fn new_socket(address: SocketAddr) -> Result<Socket, ListenError> {
-    let source = |source| ListenError::Make { address, source };
+    let create = |source| ListenError::Create { address, source };
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )
-    .map_err(source)?;
+    .map_err(create)?;
     if address.is_ipv6() {
-        // Whatever net.ipv6.bindv6only says: [::] is both families, any other address its own.
+        // `[::]` serves both families, any other address its own, independent of
+        // net.ipv6.bindv6only.
         socket
             .set_only_v6(!address.ip().is_unspecified())
-            .map_err(source)?;
+            .map_err(create)?;
     }
     Ok(socket)
 }
 
-/// Whether another socket holds the port: only a bind without SO_REUSEADDR notices. Instances that share the port
-/// by SO_REUSEPORT are no others.
+/// Returns whether another socket is bound to the address: a bind without SO_REUSEADDR fails.
+/// Instances that share the port (SO_REUSEPORT) do not count.
 fn port_in_use(address: SocketAddr, options: SocketOptions) -> Result<bool, ListenError> {
     let probe = new_socket(address)?;
     if options.reuse_port {
         probe
             .set_reuse_port(true)
-            .map_err(|source| ListenError::Option {
-                option: "SO_REUSEPORT",
-                address,
-                source,
-            })?;
+            .map_err(option_error("SO_REUSEPORT", address))?;
     }
     match probe.bind(&address.into()) {
         Err(error) => Ok(error.kind() == io::ErrorKind::AddrInUse),

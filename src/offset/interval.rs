@@ -1,15 +1,16 @@
-//! Intervals that hold the offset, and how they age.
+//! Intervals that contain the offset, and how they widen with time.
 
-use super::Nanos;
+use super::nanos::Nanos;
 
-/// How fast two clocks may run apart, in parts per million.
+/// Maximum rate at which two clocks drift apart, in parts per million.
 ///
-/// 500 is the fastest the Linux kernel slews a clock (adjtime(3), and the frequency limit of adjtimex(2), also that of
-/// RFC 5905, section 11.3); a bare crystal stays within a fifth of it. The one common thing beyond it is chronyd working
-/// off a large offset by slewing (its `maxslewrate`), a time in which nobody should ask how far off the clock *is*.
+/// The Linux kernel slews a clock by at most 500 ppm (adjtime(3), and the frequency limit of
+/// adjtimex(2), which is also that of RFC 5905, section 11.3). A free-running crystal stays within
+/// 100 ppm. One common case exceeds the limit: chronyd, while it corrects a large offset by slewing
+/// (its `maxslewrate`). Do not measure offsets during that time.
 pub const DRIFT_PPM: Nanos = 500;
 
-/// A closed interval, never empty.
+/// A closed interval. It is never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     pub(super) low: Nanos,
@@ -17,12 +18,12 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// From `low` to `high`, both included; `None` if that is empty.
+    /// Returns the interval from `low` to `high`, both included; `None` if `low > high`.
     pub fn new(low: Nanos, high: Nanos) -> Option<Self> {
         (low <= high).then_some(Self { low, high })
     }
 
-    /// As far from `middle` either way.
+    /// Returns the interval that extends from `middle` by `distance` to both sides.
     pub fn around(middle: Nanos, distance: Nanos) -> Self {
         Self {
             low: middle - distance.abs(),
@@ -30,7 +31,7 @@ impl Interval {
         }
     }
 
-    /// The smallest that covers both.
+    /// Returns the smallest interval that covers both.
     pub fn hull(self, other: Self) -> Self {
         Self {
             low: self.low.min(other.low),
@@ -38,50 +39,52 @@ impl Interval {
         }
     }
 
-    /// The lower end.
+    /// Returns the lower end.
     pub fn low(self) -> Nanos {
         self.low
     }
 
-    /// The upper end.
+    /// Returns the upper end.
     pub fn high(self) -> Nanos {
         self.high
     }
 
-    /// Upper minus lower end.
+    /// Returns the upper end minus the lower end.
     pub fn width(self) -> Nanos {
         self.high - self.low
     }
 
-    /// The middle, rounded down.
+    /// Returns the middle, rounded down.
     pub fn middle(self) -> Nanos {
         self.low + self.width() / 2
     }
 
-    /// The error bound of [`middle`](Self::middle): half the width, rounded up, so that `middle ± bound` covers all of it.
+    /// Returns the error bound of [`middle`](Self::middle): half the width, rounded up, so that
+    /// `middle ± bound` covers the interval.
     pub fn bound(self) -> Nanos {
         self.high - self.middle()
     }
 
-    /// Whether `value` is inside.
+    /// Returns whether `value` is in the interval.
     pub fn contains(self, value: Nanos) -> bool {
         self.low <= value && value <= self.high
     }
 
-    /// What two intervals share.
+    /// Returns the interval that both have in common; `None` if they have no point in common.
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.low.max(other.low), self.high.min(other.high))
     }
 
-    /// The same with `by` more on both sides (`by` is never negative).
-    pub(super) fn widened(self, by: Nanos) -> Self {
+    /// Returns the interval extended by `margin` on both sides; `margin` is not negative.
+    pub(super) fn widened(self, margin: Nanos) -> Self {
         Self {
-            low: self.low - by,
-            high: self.high + by,
+            low: self.low - margin,
+            high: self.high + margin,
         }
     }
 
-    /// The smallest distance from zero in the interval: the offset is **certainly** no nearer than this.
+    /// Returns the minimum of the absolute values in the interval. An offset in the interval is
+    /// certainly not smaller.
     pub fn min_abs(self) -> Nanos {
         if self.contains(0) {
             0
@@ -90,28 +93,32 @@ impl Interval {
         }
     }
 
-    /// The largest distance from zero in the interval: the offset is **certainly** no further off than this.
+    /// Returns the maximum of the absolute values in the interval. An offset in the interval is
+    /// certainly not larger.
     pub fn max_abs(self) -> Nanos {
         self.low.abs().max(self.high.abs())
     }
 }
 
-/// An interval that held the offset at one moment. It ages: two clocks drift apart, at most by [`DRIFT_PPM`].
+/// An interval that contains the offset at one moment. At other moments a wider one does, because
+/// two clocks drift apart, by at most [`DRIFT_PPM`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Holds the offset (server minus ours) as of that moment.
+    /// Contains the offset (server's clock minus local clock) at the time `as_of`.
     pub interval: Interval,
-    /// The moment, of our clock.
+    /// A time of the local clock.
     pub as_of: Nanos,
 }
 
 impl Estimate {
-    /// The interval that still holds the offset at another moment of our clock.
-    pub fn aged_to(self, moment: Nanos) -> Interval {
-        self.interval.widened(drift(moment - self.as_of))
+    /// Returns an interval that contains the offset when the local clock reads `time`, which may be
+    /// before or after `as_of`.
+    pub fn aged_to(self, time: Nanos) -> Interval {
+        self.interval.widened(max_drift(time - self.as_of))
     }
 
-    /// What both together say, as of the later; `None` if they contradict each other.
+    /// Combines two estimates of one offset, as of the later of them; `None` if they contradict
+    /// each other.
     pub(super) fn intersection(self, other: Self) -> Option<Self> {
         let as_of = self.as_of.max(other.as_of);
         Some(Self {
@@ -121,13 +128,14 @@ impl Estimate {
     }
 }
 
-/// How far apart two clocks may have drifted in `elapsed`, rounded up.
-pub(super) fn drift(elapsed: Nanos) -> Nanos {
+/// Returns by how much two clocks drift apart in `elapsed` at most, rounded up.
+pub(super) fn max_drift(elapsed: Nanos) -> Nanos {
     (elapsed.abs() * DRIFT_PPM + 999_999) / 1_000_000
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::nanos::SECOND;
     use super::*;
 
     fn interval(low: Nanos, high: Nanos) -> Interval {
@@ -135,25 +143,113 @@ mod tests {
     }
 
     #[test]
-    fn middle_and_bound_cover_the_whole_interval_even_if_its_width_is_odd() {
-        for (low, high) in [(-3, 4), (-4, 3), (0, 1), (5, 5), (-1, 0)] {
+    fn interval_is_closed_and_not_empty() {
+        assert_eq!(Interval::new(3, 2), None);
+        for (value, inside) in [(1, false), (2, true), (3, true), (4, false)] {
+            assert_eq!(interval(2, 3).contains(value), inside, "{value}");
+        }
+        assert_eq!(interval(-7, 4).width(), 11);
+    }
+
+    #[test]
+    fn around_takes_a_distance_of_either_sign() {
+        assert_eq!(Interval::around(10, 3), interval(7, 13));
+        assert_eq!(Interval::around(10, -3), interval(7, 13));
+    }
+
+    #[test]
+    fn hull_covers_both_and_intersection_is_common() {
+        for (a, b, hull, common) in [
+            ((0, 5), (3, 9), (0, 9), Some((3, 5))),
+            ((0, 9), (3, 5), (0, 9), Some((3, 5))),
+            ((0, 3), (3, 5), (0, 5), Some((3, 3))),
+            ((0, 2), (3, 5), (0, 5), None),
+        ] {
+            for (a, b) in [(a, b), (b, a)] {
+                let (a, b) = (interval(a.0, a.1), interval(b.0, b.1));
+                assert_eq!(a.hull(b), interval(hull.0, hull.1));
+                assert_eq!(a.intersection(b), common.map(|(l, h)| interval(l, h)));
+            }
+        }
+    }
+
+    // Widths that are odd too: the middle is rounded down, so the bound must be rounded up.
+    #[test]
+    fn middle_and_bound_cover_the_interval() {
+        for (low, high, middle, bound) in [
+            (-3, 4, 0, 4),
+            (-4, 3, -1, 4),
+            (0, 1, 0, 1),
+            (5, 5, 5, 0),
+            (-1, 0, -1, 1),
+            (10, 20, 15, 5),
+        ] {
             let i = interval(low, high);
-            assert!(
-                i.middle() - i.bound() <= low && high <= i.middle() + i.bound(),
-                "{i:?}"
-            );
-            assert!(2 * i.bound() <= i.width() + 1, "{i:?}");
+            assert_eq!((i.middle(), i.bound()), (middle, bound), "{i:?}");
+            assert!(middle - bound <= low && high <= middle + bound, "{i:?}");
         }
     }
 
     #[test]
-    fn least_and_most_are_what_is_certain_of_the_distance_from_zero() {
-        for (low, high, least, most) in [(-2, 5, 0, 5), (2, 5, 2, 5), (-5, -2, 2, 5), (0, 0, 0, 0)]
-        {
+    fn min_abs_and_max_abs() {
+        for (low, high, min_abs, max_abs) in [
+            (-2, 5, 0, 5),
+            (-7, 5, 0, 7),
+            (2, 5, 2, 5),
+            (-5, -2, 2, 5),
+            (0, 0, 0, 0),
+        ] {
+            let i = interval(low, high);
+            assert_eq!((i.min_abs(), i.max_abs()), (min_abs, max_abs), "{i:?}");
+        }
+    }
+
+    #[test]
+    fn drift_is_500_ppm_rounded_up_both_ways() {
+        for (elapsed, drift) in [
+            (0, 0),
+            (1, 1),
+            (2_000, 1),
+            (2_001, 2),
+            (SECOND, 500_000),
+            (-SECOND, 500_000),
+        ] {
+            assert_eq!(max_drift(elapsed), drift, "{elapsed}");
+        }
+        let estimate = Estimate {
+            interval: interval(-10, 30),
+            as_of: 5 * SECOND,
+        };
+        assert_eq!(estimate.aged_to(5 * SECOND), interval(-10, 30));
+        for time in [3 * SECOND, 7 * SECOND] {
+            assert_eq!(estimate.aged_to(time), interval(-1_000_010, 1_000_030));
+        }
+    }
+
+    #[test]
+    fn estimates_combine_as_of_the_later() {
+        let (early, late) = (
+            Estimate {
+                interval: interval(0, 100),
+                as_of: 0,
+            },
+            Estimate {
+                interval: interval(90, 2_000),
+                as_of: 2_000_000,
+            },
+        );
+        // In 2 ms the clocks drift by 1 us at most.
+        for both in [early.intersection(late), late.intersection(early)] {
+            let both = both.unwrap();
             assert_eq!(
-                (interval(low, high).min_abs(), interval(low, high).max_abs()),
-                (least, most)
+                (both.interval, both.as_of),
+                (interval(90, 1_100), 2_000_000)
             );
         }
+        let far = Estimate {
+            interval: interval(1_101, 2_000),
+            ..late
+        };
+        assert_eq!(early.intersection(far), None);
     }
 }

@@ -1,28 +1,33 @@
-//! One question and its answer: what was said, and when that was by our clocks.
+//! One request and its response: the time in it, and the times of the local clocks around it.
 
-use super::interval::drift;
-use super::{Estimate, Interval, Nanos, Offset, SECOND};
+use super::interval::{Estimate, Interval, max_drift};
+use super::nanos::{Nanos, SECOND};
+use super::result::Offset;
 
-/// What a server said its clock reads: at least `time`, and less than `time + resolution`.
+/// What a response says of the server's clock: it read at least `time`, and less than
+/// `time + resolution`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime {
     /// Nanoseconds since the Unix epoch.
     pub time: Nanos,
-    /// One nanosecond; or one second and a tick.
+    /// 1 ns, or one second and a tick.
     pub resolution: Nanos,
 }
 
 impl ServerTime {
-    /// Reads the answer to `%s.%N` or `%s`.
+    /// Parses the response to `%s.%N` or `%s`.
     ///
-    /// Nine digits behind the point are nanoseconds. Anything else there is how one strftime or another passes on a
-    /// conversion that it does not know (`%N` in glibc, `N` in the BSDs), and the seconds before it are as good as ever.
-    /// These may be late by a `tick` (see [`TICK`](super::TICK)). `None` for what does not begin with whole seconds.
-    pub fn parse(answer: &str, tick: Nanos) -> Option<Self> {
-        let (seconds, fraction) = match answer.split_once('.') {
+    /// Exactly nine digits after the point are nanoseconds. Anything else after the point comes
+    /// from a strftime that does not know `%N` and copies it (glibc `%N`, the BSDs `N`). Then only
+    /// the seconds count, and they may be late by `tick` (see [`TICK`](super::TICK)).
+    ///
+    /// `None` if the response does not begin with whole seconds.
+    pub fn parse(response: &str, tick: Nanos) -> Option<Self> {
+        let (seconds, fraction) = match response.split_once('.') {
             Some((seconds, fraction)) => (seconds, Some(fraction)),
-            None => (answer, None),
+            None => (response, None),
         };
+        // i64::from_str accepts a plus sign, which no strftime writes.
         if seconds.starts_with('+') {
             return None;
         }
@@ -42,10 +47,10 @@ impl ServerTime {
     }
 }
 
-/// Our two clocks, looked at together: monotonic, wall, monotonic again.
+/// A reading of both local clocks: the wall clock between two readings of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockPair {
-    /// CLOCK_MONOTONIC before the wall clock was read, from any origin that stays the same.
+    /// CLOCK_MONOTONIC before the wall clock was read. Its origin is the same in all readings.
     pub before: Nanos,
     /// CLOCK_REALTIME.
     pub wall: Nanos,
@@ -54,9 +59,12 @@ pub struct ClockPair {
 }
 
 impl ClockPair {
-    /// Wall minus monotonic clock, which only a step of the wall clock (or a suspended machine) changes: slewing moves
-    /// both alike, clock_gettime(2). An interval for the same reason as the offset, so a step shows as soon as it is
-    /// larger than a look takes; 1 ns more for the digits cut off.
+    /// Returns an interval that contains the difference of the clocks, wall minus monotonic.
+    ///
+    /// Only a step of the wall clock or a suspended machine changes the difference: slewing changes
+    /// the rate of both clocks (clock_gettime(2)). A step is detected if it is larger than the time
+    /// between the two readings of the monotonic clock. The interval is wider by 1 ns on both sides
+    /// because the clocks cut off what is below a nanosecond.
     pub(super) fn wall_minus_mono(self) -> Interval {
         Interval {
             low: self.wall - self.after.max(self.before),
@@ -66,36 +74,37 @@ impl ClockPair {
     }
 }
 
-/// One question and its answer.
+/// One request and its response.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Our clocks, some time before.
+    /// The local clocks before the request was sent.
     pub before: ClockPair,
-    /// CLOCK_MONOTONIC when the question went out, at the earliest.
+    /// A time of CLOCK_MONOTONIC not after the request was sent.
     pub sent_at: Nanos,
-    /// CLOCK_MONOTONIC when the answer was in, at the latest.
+    /// A time of CLOCK_MONOTONIC not before the response was received.
     pub received_at: Nanos,
-    /// Our clocks, some time after.
+    /// The local clocks after the response was received.
     pub after: ClockPair,
-    /// What the server said.
+    /// The time in the response.
     pub server_time: ServerTime,
 }
 
 impl Sample {
-    /// The theorem, with `t1` and `t4` on our wall clock as early and as late as the difference of our clocks allows.
+    /// Applies the [theorem](super). `T1` is as early and `T4` as late as `wall_minus_mono` allows.
     ///
-    /// It gives the offset at a moment within the round trip; to hold at its end, the interval is widened by what the
-    /// two clocks may drift apart in it.
-    pub(super) fn offset(&self, base: Interval, restarts: u32) -> Offset {
-        let (t1, t4) = (self.sent_at + base.low(), self.received_at + base.high());
+    /// The theorem is about a moment within the round trip, and the estimate is as of `T4`, so the
+    /// interval is widened by the drift of the clocks in between.
+    pub(super) fn offset(&self, wall_minus_mono: Interval, restarts: u32) -> Offset {
+        let t1 = self.sent_at + wall_minus_mono.low();
+        let t4 = self.received_at + wall_minus_mono.high();
         let ServerTime { time, resolution } = self.server_time;
-        // Never empty: t1 <= t4, as `base` is no empty interval and the monotonic clock never runs back.
+        // Not empty: t1 <= t4, because the monotonic clock does not go backwards.
         let interval = Interval {
             low: time - t4,
             high: time + resolution - t1,
         };
         let estimate = Estimate {
-            interval: interval.widened(drift(t4 - t1)),
+            interval: interval.widened(max_drift(t4 - t1)),
             as_of: t4,
         };
         Offset {
@@ -110,35 +119,52 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TICK;
+    use super::super::nanos::TICK;
+    use super::super::simulation::{MICRO, MILLI};
     use super::*;
     use proptest::prelude::*;
 
-    const MILLI: Nanos = 1_000_000;
+    #[test]
+    fn nine_digits_after_the_point_are_nanoseconds() {
+        for (response, time) in [
+            ("1783213507.000000042", 1_783_213_507 * SECOND + 42),
+            ("0.000000000", 0),
+            ("-2.500000000", -1_500 * MILLI),
+        ] {
+            let resolution = 1;
+            assert_eq!(
+                ServerTime::parse(response, 5),
+                Some(ServerTime { time, resolution })
+            );
+        }
+    }
 
     #[test]
-    fn nine_digits_are_nanoseconds_and_all_else_behind_the_point_is_a_conversion_unknown_to_the_server()
-     {
-        let read = |answer| ServerTime::parse(answer, 5).map(|r| (r.time, r.resolution));
-        assert_eq!(
-            read("1783213507.000000042"),
-            Some((1_783_213_507 * SECOND + 42, 1))
-        );
-        assert_eq!(read("-2.500000000"), Some((-1_500 * MILLI, 1)));
-        for whole in [
+    fn any_other_fraction_is_ignored() {
+        for response in [
             "1783213507",
             "1783213507.%N",
             "1783213507.N",
             "1783213507.",
             "1783213507.12345678x",
+            "1783213507.12345678",
+            "1783213507.1234567890",
         ] {
+            let server_time = ServerTime {
+                time: 1_783_213_507 * SECOND,
+                resolution: SECOND + 5,
+            };
             assert_eq!(
-                read(whole),
-                Some((1_783_213_507 * SECOND, SECOND + 5)),
-                "{whole}"
+                ServerTime::parse(response, 5),
+                Some(server_time),
+                "{response}"
             );
         }
-        for other in [
+    }
+
+    #[test]
+    fn a_response_without_seconds_is_no_time() {
+        for response in [
             "",
             "%s.%N",
             "+5",
@@ -148,14 +174,76 @@ mod tests {
             " 7",
             "99999999999999999999",
         ] {
-            assert_eq!(read(other), None, "{other}");
+            assert_eq!(ServerTime::parse(response, TICK), None, "{response}");
         }
+    }
+
+    #[test]
+    fn clock_difference_covers_the_reading_and_1_ns() {
+        for (before, wall, after, low, high) in [
+            (10, 1_000, 10, 989, 991),
+            (10, 1_000, 14, 985, 991),
+            // The interval is not empty even if the monotonic clock goes backwards.
+            (10, 1_000, 9, 989, 991),
+        ] {
+            let pair = ClockPair {
+                before,
+                wall,
+                after,
+            };
+            assert_eq!(pair.wall_minus_mono(), Interval { low, high });
+        }
+    }
+
+    // T1 and T4 by the wall clock: the monotonic clock plus the ends of the difference.
+    #[test]
+    fn offset_is_that_of_the_theorem_and_the_drift() {
+        let clocks = ClockPair {
+            before: 0,
+            wall: 0,
+            after: 0,
+        };
+        let sample = Sample {
+            before: clocks,
+            sent_at: 1_000,
+            received_at: 1_000 + 20 * MICRO,
+            after: clocks,
+            server_time: ServerTime {
+                time: 70 * MICRO,
+                resolution: 50,
+            },
+        };
+        let offset = sample.offset(
+            Interval {
+                low: 100,
+                high: 107,
+            },
+            3,
+        );
+        // From T1 = 1100 to T4 = 21107 the clocks drift by 10.0035 ns at most.
+        let (t1, t4, drift) = (1_100, 21_107, 11);
+        assert_eq!(
+            offset,
+            Offset {
+                estimate: Estimate {
+                    interval: Interval {
+                        low: 70_000 - t4 - drift,
+                        high: 70_050 - t1 + drift
+                    },
+                    as_of: t4,
+                },
+                round_trip: 20 * MICRO,
+                samples: 1,
+                resolution: 50,
+                restarts: 3,
+            }
+        );
     }
 
     proptest! {
         #[test]
-        fn no_answer_whatever_its_bytes_makes_the_reading_panic(answer in ".{0,40}") {
-            let _ = ServerTime::parse(&answer, TICK);
+        fn parse_does_not_panic(response in ".{0,40}") {
+            let _ = ServerTime::parse(&response, TICK);
         }
     }
 }

@@ -1,73 +1,69 @@
-//! The report as JSON, for programs. One object of fixed keys needs no crate to write.
+//! The report as JSON. One object with fixed keys needs no crate to write.
 
-use std::fmt::Write as _;
-
-use super::units::seconds;
-use super::{Report, ServerResult};
+use super::results::{Report, ServerResult};
+use super::units::format_seconds;
 use crate::offset::Estimate;
 
 impl Report {
-    /// One JSON object in one line. Its keys are described in README.md and stay.
+    /// Returns one JSON object in one line. wallclock(1) documents its keys; they are stable.
     pub fn json(&self) -> String {
-        let mut json = String::from("{");
-        json_interval(&mut json, self.agreed());
-        let marzullo = self.agreement.map_or(0, |a| a.count);
-        let (answered, asked) = (self.answered(), self.servers.len());
-        let _ = write!(
-            json,
-            r#","agree":{marzullo},"answered":{answered},"asked":{asked},"servers":["#
-        );
-        for (number, ServerResult { name, outcome }) in self.servers.iter().enumerate() {
-            json.push_str(if number > 0 { ",{" } else { "{" });
-            let _ = write!(json, r#""server":{},"#, json_text(name));
-            let offset = outcome.as_ref().ok();
-            json_interval(&mut json, offset.map(|o| o.estimate));
-            let _ = write!(
-                json,
-                r#","round_trip":{},"resolution":{},"samples":{},"restarts":{},"agrees":{},"error":{}}}"#,
-                json_or_null(offset.map(|o| seconds(o.round_trip))),
-                json_or_null(offset.map(|o| seconds(o.resolution))),
-                offset.map_or(0, |o| o.samples),
-                offset.map_or(0, |o| o.restarts),
-                json_or_null(
-                    offset
-                        .and_then(|o| self.agrees(o))
-                        .map(|agrees| agrees.to_string())
-                ),
-                json_or_null(outcome.as_ref().err().map(|error| json_text(error))),
-            );
-        }
-        json.push_str("]}");
-        json
+        let servers: Vec<_> = self.servers.iter().map(|s| self.server_json(s)).collect();
+        format!(
+            r#"{{{},"agree":{},"answered":{},"asked":{},"servers":[{}]}}"#,
+            estimate_members(self.agreed()),
+            self.consensus.map_or(0, |consensus| consensus.count),
+            self.offset_count(),
+            self.servers.len(),
+            servers.join(","),
+        )
+    }
+
+    fn server_json(&self, server: &ServerResult) -> String {
+        let ServerResult { name, outcome } = server;
+        let offset = outcome.as_ref().ok();
+        let agrees = offset.and_then(|offset| self.agrees(offset));
+        let error = outcome.as_ref().err();
+        format!(
+            concat!(
+                r#"{{"server":{},{},"round_trip":{},"resolution":{},"#,
+                r#""samples":{},"restarts":{},"agrees":{},"error":{}}}"#
+            ),
+            json_string(name),
+            estimate_members(offset.map(|offset| offset.estimate)),
+            or_null(offset.map(|offset| format_seconds(offset.round_trip))),
+            or_null(offset.map(|offset| format_seconds(offset.resolution))),
+            offset.map_or(0, |offset| offset.samples),
+            offset.map_or(0, |offset| offset.restarts),
+            or_null(agrees.map(|agrees| agrees.to_string())),
+            or_null(error.map(|error| json_string(error))),
+        )
     }
 }
 
-fn json_interval(json: &mut String, estimate: Option<Estimate>) {
-    let interval = estimate.map(|e| e.interval);
-    let _ = write!(
-        json,
+/// Returns the members of a JSON object that describe an estimate.
+fn estimate_members(estimate: Option<Estimate>) -> String {
+    let interval = estimate.map(|estimate| estimate.interval);
+    format!(
         r#""time":{},"offset":{},"bound":{},"low":{},"high":{}"#,
-        json_or_null(estimate.map(|e| seconds(e.as_of))),
-        json_or_null(interval.map(|i| seconds(i.middle()))),
-        json_or_null(interval.map(|i| seconds(i.bound()))),
-        json_or_null(interval.map(|i| seconds(i.low()))),
-        json_or_null(interval.map(|i| seconds(i.high()))),
-    );
+        or_null(estimate.map(|estimate| format_seconds(estimate.as_of))),
+        or_null(interval.map(|interval| format_seconds(interval.middle()))),
+        or_null(interval.map(|interval| format_seconds(interval.bound()))),
+        or_null(interval.map(|interval| format_seconds(interval.low()))),
+        or_null(interval.map(|interval| format_seconds(interval.high()))),
+    )
 }
 
-fn json_or_null(value: Option<String>) -> String {
+fn or_null(value: Option<String>) -> String {
     value.unwrap_or_else(|| "null".to_owned())
 }
 
-/// A JSON string (RFC 8259, section 7).
-fn json_text(text: &str) -> String {
+/// Returns `text` as a JSON string (RFC 8259, section 7).
+fn json_string(text: &str) -> String {
     let mut json = String::from('"');
     for c in text.chars() {
         match c {
             '"' | '\\' => json.extend(['\\', c]),
-            c if c < ' ' => {
-                let _ = write!(json, "\\u{:04x}", c as u32);
-            }
+            c if c < ' ' => json += &format!("\\u{:04x}", u32::from(c)),
             c => json.push(c),
         }
     }
@@ -77,12 +73,12 @@ fn json_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{measured, report};
+    use super::super::results::tests::{MILLI, measured, offset, report};
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
 
-    /// Every key that the README names, and no other.
+    /// The keys that wallclock(1) documents, and no other.
     const KEYS: [&str; 9] = [
         "time", "offset", "bound", "low", "high", "agree", "answered", "asked", "servers",
     ];
@@ -115,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_object_always_has_the_same_keys() {
+    fn all_objects_have_all_keys() {
         for report in [
             report(vec![measured(-4_000, 6_000)]),
             report(vec![
@@ -135,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_numbers_are_seconds_and_what_is_not_known_is_null() {
+    fn numbers_are_seconds_and_unknown_values_null() {
         let report = report(vec![
             measured(-4_000, 6_000),
             Err("\"dead\"\n\\é".to_owned()),
@@ -171,10 +167,40 @@ mod tests {
         assert_eq!(dead["error"], "\"dead\"\n\\é");
     }
 
+    #[test]
+    fn a_liar_does_not_agree() {
+        let mut lie = offset(5 * MILLI, 6 * MILLI);
+        (lie.samples, lie.restarts) = (3, 2);
+        let report = report(vec![measured(0, 2), measured(1, 2), Ok(lie)]);
+        let json: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!((&json["agree"], &json["answered"]), (&2.into(), &3.into()));
+        let members = ["agrees", "samples", "restarts"];
+        for (server, values) in [
+            (0, [true.into(), 8.into(), 0.into()]),
+            (2, [Value::Bool(false), 3.into(), 2.into()]),
+        ] {
+            let server = &json["servers"][server];
+            assert_eq!(members.map(|key| server[key].clone()), values);
+        }
+    }
+
+    #[test]
+    fn strings_escape_what_json_requires() {
+        for (text, json) in [
+            ("", r#""""#),
+            ("a b", r#""a b""#),
+            ("\"\\", r#""\"\\""#),
+            ("\0\n\u{1f}\u{7f}é", "\"\\u0000\\u000a\\u001f\u{7f}é\""),
+        ] {
+            assert_eq!(json_string(text), json);
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_text_survives_as_a_json_string(text in any::<String>()) {
-            prop_assert_eq!(serde_json::from_str::<String>(&json_text(&text)).unwrap(), text);
+        fn any_string_round_trips(text in any::<String>()) {
+            let parsed: String = serde_json::from_str(&json_string(&text)).unwrap();
+            prop_assert_eq!(parsed, text);
         }
     }
 }

@@ -1,39 +1,40 @@
-//! The report as a monitoring plugin's line.
+//! The report as the output of a monitoring plugin (Monitoring Plugins Development Guidelines).
 
 use std::fmt;
 
-use super::Report;
-use super::units::{format_seconds, plus_minus, seconds};
-use crate::offset::{Estimate, Interval, Nanos};
+use super::results::Report;
+use super::units::{format_interval, format_seconds, format_seconds_trimmed};
+use crate::offset::{Interval, Nanos};
 
-/// How far off is too far, in nanoseconds either way.
+/// Limits of the offset's absolute value, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Beyond this is a warning.
+    /// A larger offset is a warning.
     pub warn: Option<Nanos>,
-    /// Beyond this is critical.
+    /// A larger offset is critical.
     pub critical: Option<Nanos>,
 }
 
-/// A monitoring plugin's verdict; its number is the exit status (Monitoring Plugins Development Guidelines).
+/// The status of a monitoring plugin. Its number is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Certainly within the lowest limit.
+    /// The offset is certainly within the lowest limit.
     Ok = 0,
-    /// Certainly beyond the warning limit, and not certainly beyond the critical one.
+    /// The offset is certainly beyond the warning limit, and not certainly beyond the critical one.
     Warning = 1,
-    /// Certainly beyond the critical limit.
+    /// The offset is certainly beyond the critical limit.
     Critical = 2,
-    /// Nothing is certain: no answer, no majority, or a bound that straddles the lowest limit.
+    /// Nothing is certain: there is no offset, no majority, or the interval contains the lowest
+    /// limit.
     Unknown = 3,
 }
 
 impl Limits {
-    /// Judges by the bound: what is said is certain, whatever the true offset in the interval.
+    /// Returns the status of an offset. It is right wherever in the interval the offset is.
     ///
-    /// A bound that straddles the lowest limit is [`Status::Unknown`], not OK: OK would be a guess. To get rid of it,
-    /// allow more than the network's round trip, or ask nearer by.
-    pub fn judge(&self, offset: Interval) -> Status {
+    /// An interval that contains the lowest limit is [`Status::Unknown`], because OK would be a
+    /// guess. Remedies are a limit above the round trip, or a server that is nearer.
+    pub fn status(&self, offset: Interval) -> Status {
         let beyond = |limit: Option<Nanos>| limit.is_some_and(|limit| offset.min_abs() > limit);
         let within = |limit: Option<Nanos>| limit.is_none_or(|limit| offset.max_abs() <= limit);
         if beyond(self.critical) {
@@ -45,6 +46,17 @@ impl Limits {
         } else {
             Status::Unknown
         }
+    }
+}
+
+impl Status {
+    /// Returns the line of a plugin with this status, without a newline.
+    ///
+    /// In `text` a bar, which would begin performance data, and control characters become `?`.
+    pub fn plugin_line(self, text: &str) -> String {
+        let replace = |c: char| if c == '|' || c.is_control() { '?' } else { c };
+        let text: String = text.chars().map(replace).collect();
+        format!("WALLCLOCK {self}: {text}")
     }
 }
 
@@ -60,59 +72,62 @@ impl fmt::Display for Status {
 }
 
 impl Report {
-    /// A monitoring plugin's line, without the newline, and its verdict.
+    /// Returns the status of a monitoring plugin, and its line without a newline.
     ///
-    /// The grammar is that of the Monitoring Plugins Development Guidelines: text, `|`, and performance data as
-    /// `label=value;warn;critical;minimum`, the limits as ranges because an offset has a sign.
+    /// The line is a text, `|`, and performance data as `label=value;warn;critical;minimum`. The
+    /// limits are ranges because an offset has a sign.
     pub fn check(&self, limits: Limits) -> (Status, String) {
-        let Some(Estimate { interval, .. }) = self.agreed() else {
-            let (_, why) = self.line();
-            return (Status::Unknown, unknown(&why));
+        let Some(estimate) = self.agreed() else {
+            let (_, reason) = self.offset_and_remark();
+            return (Status::Unknown, Status::Unknown.plugin_line(&reason));
         };
-        let status = limits.judge(interval);
-        let (limit, word) = match status {
-            Status::Ok => (None, ""),
-            Status::Warning => (limits.warn, "certainly"),
-            Status::Critical => (limits.critical, "certainly"),
-            Status::Unknown => (
-                limits.warn.or(limits.critical),
-                "too wide a bound to tell if",
-            ),
-        };
-        let why = limit.map_or(String::new(), |limit| {
-            format!(", {word} beyond {} s", format_seconds(limit))
-        });
-        let range = |limit: Option<Nanos>| {
-            limit.map_or(String::new(), |l| format!("-{0}:{0}", format_seconds(l)))
-        };
+        let interval = estimate.interval;
+        let status = limits.status(interval);
+        let text = format!(
+            "offset {}{}, {}",
+            format_interval(interval, "+/-"),
+            reason(status, limits),
+            self.agreement_text(),
+        );
         let line = format!(
-            "WALLCLOCK {status}: offset {}{why}, {} | offset={}s;{};{} bound={}s;;;0",
-            plus_minus(interval, "+/-"),
-            plain(&self.verdict()),
-            seconds(interval.middle()),
+            "{} | offset={}s;{};{} bound={}s;;;0",
+            status.plugin_line(&text),
+            format_seconds(interval.middle()),
             range(limits.warn),
             range(limits.critical),
-            seconds(interval.bound()),
+            format_seconds(interval.bound()),
         );
         (status, line)
     }
 }
 
-/// The line of a plugin that can't tell, for whatever reason.
-pub fn unknown(why: &str) -> String {
-    format!("WALLCLOCK {}: {}", Status::Unknown, plain(why))
+/// Returns the limit that decides on the status, as text; empty for OK.
+fn reason(status: Status, limits: Limits) -> String {
+    let (limit, word) = match status {
+        Status::Ok => (None, ""),
+        Status::Warning => (limits.warn, "certainly"),
+        Status::Critical => (limits.critical, "certainly"),
+        Status::Unknown => (
+            limits.warn.or(limits.critical),
+            "too wide a bound to tell if",
+        ),
+    };
+    limit.map_or(String::new(), |limit| {
+        format!(", {word} beyond {} s", format_seconds_trimmed(limit))
+    })
 }
 
-/// What the plugin's grammar lets stand in its text: no bar, no line end.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c == '|' || c.is_control() { '?' } else { c })
-        .collect()
+/// Returns the range of performance data from `-limit` to `limit`; empty without a limit.
+fn range(limit: Option<Nanos>) -> String {
+    limit.map_or(String::new(), |limit| {
+        format!("-{0}:{0}", format_seconds_trimmed(limit))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{MILLI, measured, report};
+    use super::super::results::ServerResult;
+    use super::super::results::tests::{MILLI, measured, report};
     use super::*;
     use proptest::prelude::*;
 
@@ -124,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_certain_is_said() {
+    fn status_is_what_is_certain() {
         let both = limits(Some(100), Some(1_000));
         for (low, high, status) in [
             (-100, 100, Status::Ok),
@@ -137,46 +152,115 @@ mod tests {
             (-5_000, 5_000, Status::Unknown),
         ] {
             let interval = Interval::new(low * MILLI, high * MILLI).unwrap();
-            assert_eq!(both.judge(interval), status, "{low} to {high}");
+            assert_eq!(both.status(interval), status, "{low} to {high}");
         }
-        let far = Interval::around(5_000 * MILLI, 1);
-        assert_eq!(limits(Some(100), None).judge(far), Status::Warning);
-        assert_eq!(limits(None, Some(100)).judge(far), Status::Critical);
-        assert_eq!(limits(None, Some(5_000)).judge(far), Status::Unknown);
     }
 
     #[test]
-    fn the_plugin_says_its_verdict_and_why_in_one_line() {
-        let check = |low, high| {
-            report(vec![measured(low, high)])
-                .check(limits(Some(100), Some(1_000)))
-                .1
-        };
+    fn status_with_a_single_limit() {
+        let offset = Interval::around(5_000 * MILLI, 1);
+        for (warn, critical, status) in [
+            (Some(100), None, Status::Warning),
+            (None, Some(100), Status::Critical),
+            (None, Some(5_000), Status::Unknown),
+            (Some(5_001), None, Status::Ok),
+            (None, Some(5_001), Status::Ok),
+        ] {
+            assert_eq!(limits(warn, critical).status(offset), status);
+        }
+    }
+
+    #[test]
+    fn line_has_the_reason_and_performance_data() {
+        let both = limits(Some(100), Some(1_000));
+        for (low, high, limits, line) in [
+            (
+                -4_000,
+                6_000,
+                both,
+                "WALLCLOCK OK: offset +0.000001000 s +/- 5.00 us, from 10.0.0.1:9527 \
+                 | offset=0.000001000s;-0.1:0.1;-1:1 bound=0.000005000s;;;0",
+            ),
+            (
+                -1_500 * MILLI,
+                -1_400 * MILLI,
+                both,
+                "WALLCLOCK CRITICAL: offset -1.450000000 s +/- 50.0 ms, certainly beyond 1 s, \
+                 from 10.0.0.1:9527 \
+                 | offset=-1.450000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0",
+            ),
+            (
+                400 * MILLI,
+                400 * MILLI,
+                limits(Some(100), None),
+                "WALLCLOCK WARNING: offset +0.400000000 s +/- 0 ns, certainly beyond 0.1 s, \
+                 from 10.0.0.1:9527 | offset=0.400000000s;-0.1:0.1; bound=0.000000000s;;;0",
+            ),
+            (
+                50 * MILLI,
+                150 * MILLI,
+                both,
+                "WALLCLOCK UNKNOWN: offset +0.100000000 s +/- 50.0 ms, \
+                 too wide a bound to tell if beyond 0.1 s, from 10.0.0.1:9527 \
+                 | offset=0.100000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0",
+            ),
+            (
+                50 * MILLI,
+                150 * MILLI,
+                limits(None, Some(100)),
+                "WALLCLOCK UNKNOWN: offset +0.100000000 s +/- 50.0 ms, \
+                 too wide a bound to tell if beyond 0.1 s, from 10.0.0.1:9527 \
+                 | offset=0.100000000s;;-0.1:0.1 bound=0.050000000s;;;0",
+            ),
+        ] {
+            let (status, printed) = report(vec![measured(low, high)]).check(limits);
+            assert_eq!(printed, line);
+            assert!(line.starts_with(&format!("WALLCLOCK {status}: ")));
+        }
+    }
+
+    #[test]
+    fn without_a_majority_the_status_is_unknown() {
+        let servers = [0, 1, 2_000, 2_001].map(|at| measured(at, at + 100));
         assert_eq!(
-            check(-4_000, 6_000),
-            "WALLCLOCK OK: offset +0.000001000 s +/- 5.00 us, from 10.0.0.1:9527 \
-             | offset=0.000001000s;-0.1:0.1;-1:1 bound=0.000005000s;;;0"
+            report(servers.to_vec()).check(limits(Some(1), None)),
+            (
+                Status::Unknown,
+                "WALLCLOCK UNKNOWN: no majority among 4 servers".to_owned()
+            )
         );
+    }
+
+    // A bar begins performance data, and a newline ends the line.
+    #[test]
+    fn bars_and_control_characters_are_replaced() {
         assert_eq!(
-            check(-1_500 * MILLI, -1_400 * MILLI),
-            "WALLCLOCK CRITICAL: offset -1.450000000 s +/- 50.0 ms, certainly beyond 1 s, from 10.0.0.1:9527 \
-             | offset=-1.450000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0"
+            Status::Critical.plugin_line("a|b\nc\x1bd|é"),
+            "WALLCLOCK CRITICAL: a?b?c?d?é"
         );
-        assert!(check(50 * MILLI, 150 * MILLI).contains("UNKNOWN"));
+        let name = "a|b".to_owned();
+        let outcome = measured(0, 2);
+        let report = Report::new(vec![ServerResult { name, outcome }]);
+        let (_, line) = report.check(limits(Some(1), None));
+        assert!(line.contains(", from a?b | offset="), "{line}");
     }
 
     proptest! {
         #[test]
-        fn no_verdict_is_wrong_wherever_in_the_interval_the_truth_is(
-            low in -300..300i128, width in 0..300i128, at in 0.0..=1.0f64, warn in 0..100i128, more in 0..100i128,
+        fn status_is_right_for_any_offset_in_the_interval(
+            low in -300..300i128,
+            width in 0..300i128,
+            position in 0.0..=1.0f64,
+            warn in 0..100i128,
+            more in 0..100i128,
         ) {
-            let truth = low + (width as f64 * at) as i128;
+            let offset = low + (width as f64 * position) as i128;
             let (warn, critical) = (warn, warn + more);
             let limits = Limits { warn: Some(warn), critical: Some(critical) };
-            match limits.judge(Interval::new(low, low + width).unwrap()) {
-                Status::Ok => prop_assert!(truth.abs() <= warn),
-                Status::Warning => prop_assert!(truth.abs() > warn),
-                Status::Critical => prop_assert!(truth.abs() > critical),
+            match limits.status(Interval::new(low, low + width).unwrap()) {
+                Status::Ok => prop_assert!(offset.abs() <= warn),
+                Status::Warning => prop_assert!(offset.abs() > warn),
+                Status::Critical => prop_assert!(offset.abs() > critical),
                 Status::Unknown => prop_assert!(width > 0),
             }
         }

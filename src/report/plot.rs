@@ -1,11 +1,9 @@
-//! A look at the offset again and again: the running plot, and the summary at the end.
-//!
-//! Pure, like [`report`](crate::report): estimates in, strings out.
+//! The plot of `--watch` on a terminal.
 
-use super::units::signed;
+use super::units::format_offset;
 use crate::offset::{Interval, Nanos};
 
-/// The running plot: each interval a bar on a common axis, one below the other.
+/// A plot of intervals, one bar in each line, on an axis that changes as rarely as possible.
 #[derive(Debug, Default)]
 pub struct Plot {
     axis: Option<Interval>,
@@ -13,53 +11,60 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// How wide it is, in columns.
+    /// Width of the plot.
     pub const COLUMNS: usize = 37;
 
-    /// How many of the last intervals decide on the axis.
+    /// Number of recent intervals that the axis has to cover.
     const RECENT: usize = 20;
 
-    /// The bar of one more interval, and the axis to print above it where that is a new one.
+    /// An axis that is more than this many times as wide as the recent intervals is replaced.
+    const MAX_ZOOM: Nanos = 12;
+
+    /// Returns the bar of one more interval. If the axis changes, returns its labels too, to be
+    /// printed above the bar.
     pub fn draw(&mut self, interval: Interval) -> (Option<String>, String) {
         if self.recent.len() == Self::RECENT {
             self.recent.remove(0);
         }
         self.recent.push(interval);
-        let seen = self
-            .recent
-            .iter()
-            .fold(interval, |hull, next| hull.hull(*next));
-        let fits =
-            |axis: &Interval| seen.hull(*axis) == *axis && axis.width() <= 12 * seen.width().max(1);
-        if let Some(axis) = self.axis.filter(fits) {
+        let range = self.recent.iter().fold(interval, |a, b| a.hull(*b));
+        if let Some(axis) = self.axis.filter(|axis| fits(*axis, range)) {
             return (None, bar(axis, interval));
         }
-        let axis = axis(seen);
+        let axis = axis_for(range);
         self.axis = Some(axis);
-        (Some(ruler(axis)), bar(axis, interval))
+        (Some(labels(axis)), bar(axis, interval))
     }
 }
 
-/// Round numbers for its ends, and room around: two to five times as wide as what was seen.
-fn axis(seen: Interval) -> Interval {
+/// Returns whether `axis` covers `range` and is not too wide for it.
+fn fits(axis: Interval, range: Interval) -> bool {
+    range.hull(axis) == axis && axis.width() <= Plot::MAX_ZOOM * range.width().max(1)
+}
+
+/// Returns an axis for `range`: two to five times as wide, with round numbers at its ends.
+fn axis_for(range: Interval) -> Interval {
     let mut step = 1;
-    // 1, 2, 5, 10, 20, 50: the next of the series is twice the last, or two and a half times where it began with a 2.
-    while 2 * step < seen.width() {
+    // The steps are 1, 2, 5, 10, 20, 50 and so on: each is twice the one before, and two and a half
+    // times if that begins with a 2.
+    while 2 * step < range.width() {
         step = if step.to_string().starts_with('2') {
             step / 2 * 5
         } else {
             2 * step
         };
     }
-    let middle = (seen.middle() + step / 2).div_euclid(step) * step;
+    let middle = (range.middle() + step / 2).div_euclid(step) * step;
     Interval::around(middle, 2 * step)
 }
 
-fn ruler(axis: Interval) -> String {
-    let (low, high) = (signed(axis.low()), signed(axis.high()));
+/// Returns the ends of the axis, one at each end of the line.
+fn labels(axis: Interval) -> String {
+    let (low, high) = (format_offset(axis.low()), format_offset(axis.high()));
     format!("{low}{high:>0$}", Plot::COLUMNS.saturating_sub(low.len()))
 }
 
+/// Returns an interval as a bar: `--o--` with its middle, and `|` for zero if the axis covers it.
 fn bar(axis: Interval, interval: Interval) -> String {
     let last = Plot::COLUMNS as Nanos - 1;
     let column = |value: Nanos| {
@@ -81,48 +86,126 @@ mod tests {
     use crate::offset::SECOND;
     use proptest::prelude::*;
 
-    #[test]
-    fn the_axis_stays_until_an_interval_leaves_it() {
-        let mut plot = Plot::default();
-        let (ruler, bar) = plot.draw(Interval::around(0, 5_000));
-        assert_eq!(
-            ruler.as_deref(),
-            Some("-0.000010000             +0.000010000")
-        );
-        assert_eq!(bar, "         ---------o---------         ");
-        let (ruler, bar) = plot.draw(Interval::around(4_000, 2_000));
-        assert_eq!(ruler, None);
-        assert_eq!(bar, "                  |   ---o----       ");
-        let (ruler, bar) = plot.draw(Interval::around(3_500_000_000, 2_000));
-        assert_eq!(
-            ruler.as_deref(),
-            Some("-2.000000000             +6.000000000")
-        );
-        assert_eq!(bar, "         |               o           ");
+    fn interval(low: Nanos, high: Nanos) -> Interval {
+        Interval::new(low, high).unwrap()
     }
 
     #[test]
-    fn the_axis_narrows_again_once_an_outlier_is_long_past() {
+    fn axis_stays_until_an_interval_leaves_it() {
+        let mut plot = Plot::default();
+        for (interval, labels, bar) in [
+            (
+                Interval::around(0, 5_000),
+                Some("-0.000010000             +0.000010000"),
+                "         ---------o---------         ",
+            ),
+            (
+                Interval::around(4_000, 2_000),
+                None,
+                "                  |   ---o----       ",
+            ),
+            (
+                Interval::around(3_500_000_000, 2_000),
+                Some("-2.000000000             +6.000000000"),
+                "         |               o           ",
+            ),
+        ] {
+            let drawn = plot.draw(interval);
+            assert_eq!((drawn.0.as_deref(), drawn.1.as_str()), (labels, bar));
+        }
+    }
+
+    // The axis has to cover the last 20 intervals: the outlier is one of them 19 times more.
+    #[test]
+    fn axis_narrows_after_an_outlier_of_20_lines_ago() {
         let mut plot = Plot::default();
         plot.draw(Interval::around(SECOND, 5_000));
-        let mut rulers = 0;
-        for _ in 0..30 {
-            rulers += usize::from(plot.draw(Interval::around(0, 5_000)).0.is_some());
+        let labelled: Vec<_> = (1..=30)
+            .filter(|_| plot.draw(Interval::around(0, 5_000)).0.is_some())
+            .collect();
+        assert_eq!(labelled, [1, 20]);
+    }
+
+    #[test]
+    fn axis_is_kept_up_to_twelve_times_the_range() {
+        let axis = interval(-60, 60);
+        for (low, high, kept) in [
+            (-5, 5, true),
+            (0, 9, false),
+            (-60, 60, true),
+            (-61, 60, false),
+            (-60, 61, false),
+        ] {
+            assert_eq!(fits(axis, interval(low, high)), kept, "{low} to {high}");
         }
-        assert_eq!(rulers, 2);
+        // A range without width counts as 1 ns.
+        assert!(fits(interval(0, 12), interval(3, 3)));
+        assert!(!fits(interval(0, 13), interval(3, 3)));
+    }
+
+    #[test]
+    fn axis_has_round_ends() {
+        for (low, high, axis) in [
+            (7, 7, (5, 9)),
+            (0, 2, (-1, 3)),
+            (0, 3, (-2, 6)),
+            (0, 5, (-10, 10)),
+            (10, 14, (8, 16)),
+            (-3, 17, (-10, 30)),
+            (100, 121, (80, 160)),
+            (0, 90, (-50, 150)),
+        ] {
+            let (low_end, high_end) = axis;
+            assert_eq!(
+                axis_for(interval(low, high)),
+                interval(low_end, high_end),
+                "{low} to {high}"
+            );
+        }
+    }
+
+    // Positions are rounded to the nearest column; what is outside is drawn at the end.
+    #[test]
+    fn bar_is_drawn_to_scale() {
+        let axis = interval(-18, 18);
+        for (low, high, expected) in [
+            (-18, 18, format!("{}o{}", "-".repeat(18), "-".repeat(18))),
+            (-18, -18, format!("o{}|{}", " ".repeat(17), " ".repeat(18))),
+            (18, 18, format!("{}|{}o", " ".repeat(18), " ".repeat(17))),
+            (2, 4, format!("{}| -o-{}", " ".repeat(18), " ".repeat(14))),
+            (90, 99, format!("{}|{}o", " ".repeat(18), " ".repeat(17))),
+        ] {
+            assert_eq!(bar(axis, interval(low, high)), expected, "{low} to {high}");
+        }
+        // Zero is not on the axis.
+        assert!(!bar(interval(10, 82), interval(46, 46)).contains('|'));
+        // Two nanoseconds are one column: 47 is nearer to the column of 48 than to that of 46.
+        let column = bar(interval(10, 82), interval(47, 47)).find('o');
+        assert_eq!(column, Some(19));
+    }
+
+    #[test]
+    fn wide_labels_are_not_cut_off() {
+        let labels = labels(interval(-12_345_678_901 * SECOND, 12_345_678_901 * SECOND));
+        assert_eq!(labels, "-12345678901.000000000+12345678901.000000000");
     }
 
     proptest! {
         #[test]
-        fn a_bar_is_as_wide_as_the_picture_and_its_ruler_too(
-            intervals in prop::collection::vec((-10i128.pow(14)..10i128.pow(14), 0..10i128.pow(10)), 1..50),
+        fn bar_and_labels_fill_the_columns(
+            intervals in prop::collection::vec(
+                (-10i128.pow(14)..10i128.pow(14), 0..10i128.pow(10)),
+                1..50,
+            ),
         ) {
             let mut plot = Plot::default();
             for (low, width) in intervals {
-                let (ruler, bar) = plot.draw(Interval::new(low, low + width).unwrap());
+                let interval = interval(low, low + width);
+                let (labels, bar) = plot.draw(interval);
                 prop_assert_eq!(bar.chars().count(), Plot::COLUMNS);
-                prop_assert!(ruler.is_none_or(|r| r.chars().count() >= Plot::COLUMNS));
-                prop_assert!(plot.axis.unwrap().hull(Interval::new(low, low + width).unwrap()) == plot.axis.unwrap());
+                prop_assert!(labels.is_none_or(|l| l.chars().count() >= Plot::COLUMNS));
+                let axis = plot.axis.unwrap();
+                prop_assert_eq!(axis.hull(interval), axis);
             }
         }
     }

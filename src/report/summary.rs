@@ -1,75 +1,79 @@
 //! The summary at the end of `--watch`.
 
-use super::units::{format_duration, plural, signed};
+use super::units::{format_duration, format_offset, plural};
 use crate::offset::{Estimate, Interval, Nanos, SECOND};
 
-/// What is kept of all the looks.
+/// Collects the measurements of `--watch` for the summary.
 #[derive(Debug, Default)]
 pub struct Summary {
-    looks: usize,
-    seen: Option<Seen>,
+    measurements: usize,
+    offsets: Option<Offsets>,
 }
 
+/// What the summary says of the measurements that gave an offset.
 #[derive(Debug)]
-struct Seen {
-    times: usize,
-    all: Interval,
-    narrowest: Nanos,
+struct Offsets {
+    count: usize,
+    /// Covers all intervals.
+    range: Interval,
+    min_bound: Nanos,
     first: Estimate,
     last: Estimate,
 }
 
 impl Summary {
-    /// One more look, and what it found.
-    pub fn add(&mut self, found: Option<Estimate>) {
-        self.looks += 1;
-        let Some(found) = found else { return };
-        let (all, narrowest) = (found.interval, found.interval.bound());
-        let seen = self.seen.get_or_insert(Seen {
-            times: 0,
-            all,
-            narrowest,
-            first: found,
-            last: found,
+    /// Adds a measurement and its result.
+    pub fn add(&mut self, estimate: Option<Estimate>) {
+        self.measurements += 1;
+        let Some(estimate) = estimate else { return };
+        let (range, min_bound) = (estimate.interval, estimate.interval.bound());
+        let offsets = self.offsets.get_or_insert(Offsets {
+            count: 0,
+            range,
+            min_bound,
+            first: estimate,
+            last: estimate,
         });
-        seen.times += 1;
-        seen.all = seen.all.hull(found.interval);
-        seen.narrowest = seen.narrowest.min(narrowest);
-        seen.last = found;
+        offsets.count += 1;
+        offsets.range = offsets.range.hull(range);
+        offsets.min_bound = offsets.min_bound.min(min_bound);
+        offsets.last = estimate;
     }
 
-    /// Whether any look found an offset.
-    pub fn any(&self) -> bool {
-        self.seen.is_some()
+    /// Returns whether any measurement gave an offset.
+    pub fn any_offset(&self) -> bool {
+        self.offsets.is_some()
     }
 
-    /// Two lines: how many looks, the offset's range, the narrowest bound; and how fast the clocks ran apart, which is
-    /// certain too: the offset went from somewhere in the first interval to somewhere in the last.
+    /// Returns one or two lines: the number of measurements, the range of the offset and the
+    /// smallest bound; then, after a second at least, how fast the clocks drifted apart. The drift
+    /// is an interval like the offset and as certain: from any offset in the first interval to any
+    /// in the last.
     pub fn text(&self) -> String {
-        let looks = plural(self.looks, "look");
-        let Some(Seen {
-            times,
-            all,
-            narrowest,
+        let measurements = plural(self.measurements, "measurement");
+        let Some(offsets) = &self.offsets else {
+            return format!("{measurements}, no offset\n");
+        };
+        let Offsets {
+            count,
+            range,
+            min_bound,
             first,
             last,
-        }) = &self.seen
-        else {
-            return format!("{looks}, no offset\n");
-        };
-        let (low, high) = (signed(all.low()), signed(all.high()));
+        } = offsets;
+        let (low, high) = (format_offset(range.low()), format_offset(range.high()));
         let mut text = format!(
-            "{looks}, {times} with an offset: {low} to {high} s, at best ± {}\n",
-            format_duration(*narrowest)
+            "{measurements}, {count} with an offset: {low} to {high} s, at best ± {}\n",
+            format_duration(*min_bound)
         );
         let elapsed = last.as_of - first.as_of;
         if elapsed >= SECOND {
-            // Nanoseconds in a second, to a thousandth: parts per billion are enough digits for any clock.
-            let rate = |change: Nanos| change as f64 * 1e6 / elapsed as f64;
-            let slowest = rate(last.interval.low() - first.interval.high());
-            let fastest = rate(last.interval.high() - first.interval.low());
+            // Three decimals are parts per billion, enough for any clock.
+            let ppm = |change: Nanos| change as f64 * 1e6 / elapsed as f64;
+            let min = ppm(last.interval.low() - first.interval.high());
+            let max = ppm(last.interval.high() - first.interval.low());
             text += &format!(
-                "in {}: the clocks ran apart by {slowest:+.3} to {fastest:+.3} ppm\n",
+                "in {}: the clocks ran apart by {min:+.3} to {max:+.3} ppm\n",
                 format_duration(elapsed)
             );
         }
@@ -89,18 +93,35 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_tells_the_range_the_narrowest_bound_and_how_fast_the_clocks_ran_apart() {
+    fn summary_has_range_smallest_bound_and_drift() {
         let mut summary = Summary::default();
-        assert!(!summary.any());
-        assert_eq!(summary.text(), "0 looks, no offset\n");
+        assert!(!summary.any_offset());
+        assert_eq!(summary.text(), "0 measurements, no offset\n");
         summary.add(Some(estimate(-1_000, 1_000, 0)));
         summary.add(None);
         summary.add(Some(estimate(9_500, 10_500, 10 * SECOND)));
-        assert!(summary.any());
+        assert!(summary.any_offset());
         assert_eq!(
             summary.text(),
-            "3 looks, 2 with an offset: -0.000001000 to +0.000010500 s, at best ± 500 ns\n\
+            "3 measurements, 2 with an offset: -0.000001000 to +0.000010500 s, at best ± 500 ns\n\
              in 10.0 s: the clocks ran apart by +0.850 to +1.150 ppm\n"
         );
+    }
+
+    // The drift is that from the first to the last measurement, whenever the first was.
+    #[test]
+    fn drift_is_shown_after_one_second() {
+        for (elapsed, drift) in [
+            (SECOND - 1, None),
+            (
+                SECOND,
+                Some("in 1.00 s: the clocks ran apart by -4.000 to -1.000 ppm"),
+            ),
+        ] {
+            let mut summary = Summary::default();
+            summary.add(Some(estimate(1_000, 3_000, 7 * SECOND)));
+            summary.add(Some(estimate(-1_000, 0, 7 * SECOND + elapsed)));
+            assert_eq!(summary.text().lines().nth(1), drift);
+        }
     }
 }

@@ -1,23 +1,27 @@
 //! Parses a format: finds its directives and checks them.
 
-use super::FormatError;
+use super::error::FormatError;
 
-/// Takes the pieces of a format as they are read.
+/// Receives the parts of a format in their order.
 pub(super) trait Visitor {
-    /// Bytes that stand for themselves; never none.
+    /// Bytes that are copied as they are, at least one.
     fn literal(&mut self, bytes: &[u8]);
 
     /// A directive.
     fn directive(&mut self, directive: Directive, spec: &FieldSpec);
 }
 
-/// The one reader of formats.
+/// Parses a format and passes its parts to `visitor`.
+///
+/// # Errors
+///
+/// Those of [`Format::parse`](super::Format::parse). Before the error of a directive, `visitor` has
+/// received everything to the left of it.
 pub(super) fn parse(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(), FormatError> {
-    if let Err(error) = std::str::from_utf8(bytes) {
-        return Err(FormatError::NotUtf8 {
-            at: error.valid_up_to(),
-        });
-    }
+    let text = std::str::from_utf8(bytes).map_err(|error| FormatError::NotUtf8 {
+        at: error.valid_up_to(),
+    })?;
+    // `contains` compares many bytes at once; `position` does not.
     if bytes.contains(&0)
         && let Some(at) = bytes.iter().position(|&byte| byte == 0)
     {
@@ -28,7 +32,7 @@ pub(super) fn parse(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(), Form
         if at < start {
             visitor.literal(&bytes[at..start]);
         }
-        let (specifier, end) = Specifier::read(bytes, start)?;
+        let (specifier, end) = Specifier::parse(text, start)?;
         visitor.directive(specifier.directive, &specifier.spec);
         at = end;
     }
@@ -42,13 +46,42 @@ fn find_percent(bytes: &[u8], from: usize) -> Option<usize> {
     bytes[from..]
         .iter()
         .position(|&byte| byte == b'%')
-        .map(|ahead| from + ahead)
+        .map(|distance| from + distance)
 }
 
-/// How a field is filled up to its width: the last of the flags `_`, `-` and `0`.
+/// One directive with its flags and width: `%[_-0^#]*[width][E|O]directive`.
+#[derive(Clone, Copy, Debug)]
+struct Specifier {
+    spec: FieldSpec,
+    directive: Directive,
+}
+
+/// The flags and the width of a directive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldSpec {
+    pub(super) padding: Padding,
+    /// `^`
+    pub(super) uppercase: bool,
+    /// `#`
+    pub(super) swap_case: bool,
+    /// 0 if none is given (a leading 0 is a flag).
+    pub(super) width: usize,
+}
+
+impl FieldSpec {
+    /// No flags, no width.
+    pub(super) const PLAIN: FieldSpec = FieldSpec {
+        padding: Padding::Default,
+        uppercase: false,
+        swap_case: false,
+        width: 0,
+    };
+}
+
+/// How a field is padded to its width: the last of the flags `_`, `-` and `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Padding {
-    /// No flag: as the directive does by itself.
+    /// No flag: the directive's own padding.
     Default,
     /// `_`
     Space,
@@ -58,36 +91,7 @@ pub(super) enum Padding {
     Zero,
 }
 
-/// What flags and width ask of a field.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FieldSpec {
-    pub(super) padding: Padding,
-    /// `^`
-    pub(super) upper: bool,
-    /// `#`
-    pub(super) swap: bool,
-    /// 0 where none is given: a leading 0 is a flag.
-    pub(super) width: usize,
-}
-
-impl FieldSpec {
-    /// Nothing at all.
-    pub(super) const PLAIN: FieldSpec = FieldSpec {
-        padding: Padding::Default,
-        upper: false,
-        swap: false,
-        width: 0,
-    };
-}
-
-/// One directive: `%[_-0^#]*[width][E|O]directive`.
-#[derive(Clone, Copy, Debug)]
-struct Specifier {
-    spec: FieldSpec,
-    directive: Directive,
-}
-
-/// The letter of a directive, or what stands in a letter's place.
+/// What a directive stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Directive {
     /// One of glibc's letters.
@@ -102,7 +106,8 @@ pub(super) enum Directive {
     Nanoseconds,
     /// `%f`, `%3f`, `%6f`, `%9f`: the number of digits (chrono)
     Fraction(u8),
-    /// `%.3f`, `%.6f`, `%.9f`, and 0 for `%.f`, as many groups of three as it takes (chrono)
+    /// `%.3f`, `%.6f`, `%.9f`: the number of digits; `%.f`: 0, as many groups of three as needed
+    /// (chrono)
     DottedFraction(u8),
     /// `%+` (chrono)
     Rfc3339,
@@ -110,181 +115,26 @@ pub(super) enum Directive {
     VmsDate,
 }
 
-/// The letters that glibc refuses after `E`, then after `O`, with that of GNU date at the end; every other
-/// pair is accepted and, in the C locale, means nothing.
-const NOT_AFTER_E: u128 = letters(b"aAbBdDeFgGhHIjklmMSUVwWN");
-const NOT_AFTER_O: u128 = letters(b"aAcDFxXYq");
-
-/// A set of ASCII letters, a bit each.
-const fn letters(list: &[u8]) -> u128 {
-    let mut set = 0;
-    let mut index = 0;
-    while index < list.len() {
-        set |= 1 << list[index];
-        index += 1;
-    }
-    set
-}
-
-/// What a byte is as a flag, in bits, 0 for none: how to fill, upper case, swapped case. A table, because hundreds of flags in one
-/// question are too much for a branch predictor.
-static FLAGS: [u8; 256] = {
-    let mut flags = [0; 256];
-    flags[b'_' as usize] = 1;
-    flags[b'-' as usize] = 2;
-    flags[b'0' as usize] = 3;
-    flags[b'^' as usize] = UPPER;
-    flags[b'#' as usize] = SWAP;
-    flags
-};
-const FILLED: u8 = 3;
-const UPPER: u8 = 4;
-const SWAP: u8 = 8;
-
-/// By the bits of [`FILLED`].
-const PADDINGS: [Padding; 4] = [
-    Padding::Default,
-    Padding::Space,
-    Padding::None,
-    Padding::Zero,
-];
-
-impl Specifier {
-    /// Reads the directive whose `%` is at `start`; also says where it ends. `bytes` are UTF-8.
-    #[inline(always)]
-    fn read(bytes: &[u8], start: usize) -> Result<(Specifier, usize), FormatError> {
-        // Nearly every directive is a letter without flags.
-        if let Some(&letter) = bytes.get(start + 1)
-            && let Some(directive) = DIRECTIVES[usize::from(letter)]
-        {
-            return Ok((
-                Specifier {
-                    spec: FieldSpec::PLAIN,
-                    directive,
-                },
-                start + 2,
-            ));
-        }
-        let mut at = start + 1;
-        let mut flags = 0;
-        let peek = |at: usize| {
-            bytes
-                .get(at)
-                .copied()
-                .ok_or(FormatError::CutOff { at: start })
-        };
-        loop {
-            match FLAGS[usize::from(peek(at)?)] {
-                0 => break,
-                // The last one says how to fill.
-                flag if flag & FILLED != 0 => flags = flags & !FILLED | flag,
-                flag => flags |= flag,
-            }
-            at += 1;
-        }
-        let mut width: usize = 0;
-        while let digit @ b'0'..=b'9' = peek(at)? {
-            width = width
-                .saturating_mul(10)
-                .saturating_add(usize::from(digit - b'0'));
-            at += 1;
-        }
-        let spec = FieldSpec {
-            padding: PADDINGS[usize::from(flags & FILLED)],
-            upper: flags & UPPER != 0,
-            swap: flags & SWAP != 0,
-            width,
-        };
-        let (modifier, refused) = match peek(at)? {
-            b'E' => (Some(b'E'), NOT_AFTER_E),
-            b'O' => (Some(b'O'), NOT_AFTER_O),
-            _ => (None, 0),
-        };
-        at += usize::from(modifier.is_some());
-        let letter = peek(at)?;
-        match DIRECTIVES[usize::from(letter)] {
-            Some(directive)
-                if !directive.is_chrono_only() && refused >> (letter & 127) & 1 == 0 =>
-            {
-                Ok((Specifier { spec, directive }, at + 1))
-            }
-            _ => {
-                let extension = Extension {
-                    start,
-                    at,
-                    has_spec: at > start + 1,
-                    modifier,
-                    width,
-                };
-                let (directive, end) = extension.read(bytes)?;
-                Ok((Specifier { spec, directive }, end))
-            }
-        }
-    }
-}
-
-/// What is no letter of glibc's, as far as it was read: what stands between `start` and `at`.
-struct Extension {
-    start: usize,
-    at: usize,
-    /// Whether anything stands between them.
-    has_spec: bool,
-    modifier: Option<u8>,
-    width: usize,
-}
-
-impl Extension {
-    /// Reads the rest of what GNU date and chrono define with more than a letter; says where it ends.
-    fn read(self, bytes: &[u8]) -> Result<(Directive, usize), FormatError> {
-        let Extension {
-            start,
-            at,
-            has_spec,
-            modifier,
-            width,
-        } = self;
-        let peek = |at: usize| {
-            bytes
-                .get(at)
-                .copied()
-                .ok_or(FormatError::CutOff { at: start })
-        };
-        let (directive, length) = match peek(at)? {
-            b':' => {
-                let mut colons = 1;
-                while colons < 4 && peek(at + colons)? == b':' {
-                    colons += 1;
-                }
-                let directive =
-                    (colons < 4 && modifier != Some(b'O') && peek(at + colons)? == b'z')
-                        .then_some(Directive::UtcOffset(colons as u8));
-                (directive, colons + 1)
-            }
-            // chrono knows no flags, no modifiers, and no widths but those of %3f, %6f and %9f.
-            b'.' if !has_spec => match peek(at + 1)? {
-                b'f' => (Some(Directive::DottedFraction(0)), 2),
-                digit @ (b'3' | b'6' | b'9') if peek(at + 2)? == b'f' => {
-                    (Some(Directive::DottedFraction(digit - b'0')), 3)
-                }
-                _ => (None, 1),
-            },
-            b'f' if modifier.is_none() && at == start + 2 && matches!(width, 3 | 6 | 9) => {
-                (Some(Directive::Fraction(width as u8)), 1)
-            }
-            _ => (None, 1),
-        };
-        match directive {
-            Some(directive) => Ok((directive, at + length)),
-            None => Err(FormatError::Unknown {
-                at: start,
-                character: character_at(bytes, at),
-            }),
-        }
-    }
-}
-
 impl Directive {
-    /// Whether only chrono defines it, and so only as it stands, without flags, modifier or width.
+    /// The directive that this byte is directly after the `%`.
+    const fn from_byte(byte: u8) -> Option<Directive> {
+        Some(match byte {
+            b'%' => Directive::Percent,
+            b'N' => Directive::Nanoseconds,
+            b'q' => Directive::Quarter,
+            b'f' => Directive::Fraction(9),
+            b'v' => Directive::VmsDate,
+            b'+' => Directive::Rfc3339,
+            b'a' | b'A' | b'b' | b'B' | b'c' | b'C' | b'd' | b'D' | b'e' | b'F' | b'g' | b'G'
+            | b'h' | b'H' | b'I' | b'j' | b'k' | b'l' | b'm' | b'M' | b'n' | b'p' | b'P' | b'r'
+            | b'R' | b's' | b'S' | b't' | b'T' | b'u' | b'U' | b'V' | b'w' | b'W' | b'x' | b'X'
+            | b'y' | b'Y' | b'z' | b'Z' => Directive::Letter(byte),
+            _ => return None,
+        })
+    }
+
+    /// Whether only chrono defines it: such a directive takes no flags and no modifier, and no
+    /// width but those of `%3f`, `%6f` and `%9f`.
     fn is_chrono_only(self) -> bool {
         matches!(
             self,
@@ -305,42 +155,219 @@ impl Directive {
                 | Directive::Rfc3339
         )
     }
-
-    const fn bare(letter: u8) -> Option<Directive> {
-        Some(match letter {
-            b'%' => Directive::Percent,
-            b'N' => Directive::Nanoseconds,
-            b'q' => Directive::Quarter,
-            b'f' => Directive::Fraction(9),
-            b'v' => Directive::VmsDate,
-            b'+' => Directive::Rfc3339,
-            b'a' | b'A' | b'b' | b'B' | b'c' | b'C' | b'd' | b'D' | b'e' | b'F' | b'g' | b'G'
-            | b'h' | b'H' | b'I' | b'j' | b'k' | b'l' | b'm' | b'M' | b'n' | b'p' | b'P' | b'r'
-            | b'R' | b's' | b'S' | b't' | b'T' | b'u' | b'U' | b'V' | b'w' | b'W' | b'x' | b'X'
-            | b'y' | b'Y' | b'z' | b'Z' => Directive::Letter(letter),
-            _ => return None,
-        })
-    }
 }
 
-/// Each byte's directive where it follows the `%` at once, as nearly every one does.
+/// [`Directive::from_byte`] of each byte.
 static DIRECTIVES: [Option<Directive>; 256] = {
     let mut directives = [None; 256];
     let mut byte = 0;
     while byte < 256 {
-        directives[byte] = Directive::bare(byte as u8);
+        directives[byte] = Directive::from_byte(byte as u8);
         byte += 1;
     }
     directives
 };
 
-/// The character that starts at a byte of UTF-8.
-fn character_at(bytes: &[u8], at: usize) -> char {
-    let end = (at + 4).min(bytes.len());
-    let valid = match std::str::from_utf8(&bytes[at..end]) {
-        Ok(text) => text,
-        // The window may cut the next character short; what stands before that cut is sound.
-        Err(error) => std::str::from_utf8(&bytes[at..at + error.valid_up_to()]).unwrap_or_default(),
-    };
-    valid.chars().next().unwrap_or(char::REPLACEMENT_CHARACTER)
+/// `E` or `O`, which change nothing in the C locale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Modifier {
+    None,
+    E,
+    O,
+}
+
+impl Modifier {
+    /// Whether the modifier must not stand before this ASCII character. glibc rejects the pairs of
+    /// its own letters, GNU date those of `N` and `q`.
+    fn forbids(self, byte: u8) -> bool {
+        const NOT_AFTER_E: u128 = ascii_set(b"aAbBdDeFgGhHIjklmMSUVwWN");
+        const NOT_AFTER_O: u128 = ascii_set(b"aAcDFxXYq");
+        let forbidden = match self {
+            Modifier::None => 0,
+            Modifier::E => NOT_AFTER_E,
+            Modifier::O => NOT_AFTER_O,
+        };
+        forbidden >> (byte & 127) & 1 == 1
+    }
+}
+
+/// A set of ASCII characters, one bit each.
+const fn ascii_set(characters: &[u8]) -> u128 {
+    let mut set = 0;
+    let mut index = 0;
+    while index < characters.len() {
+        set |= 1 << characters[index];
+        index += 1;
+    }
+    set
+}
+
+/// The bits of each byte that is a flag, 0 for others. A table, because a request can hold hundreds
+/// of flags, and branches on them are mispredicted.
+static FLAG_BITS: [u8; 256] = {
+    let mut bits = [0; 256];
+    bits[b'_' as usize] = 1;
+    bits[b'-' as usize] = 2;
+    bits[b'0' as usize] = 3;
+    bits[b'^' as usize] = UPPERCASE;
+    bits[b'#' as usize] = SWAP_CASE;
+    bits
+};
+const PADDING_MASK: u8 = 3;
+const UPPERCASE: u8 = 4;
+const SWAP_CASE: u8 = 8;
+
+/// The padding of each value of [`PADDING_MASK`]'s bits.
+const PADDINGS: [Padding; 4] = [
+    Padding::Default,
+    Padding::Space,
+    Padding::None,
+    Padding::Zero,
+];
+
+impl Specifier {
+    /// Parses the directive whose `%` is at `start`; also returns where it ends.
+    #[inline(always)]
+    fn parse(text: &str, start: usize) -> Result<(Specifier, usize), FormatError> {
+        // Fast path: nearly every directive is one letter without flags.
+        if let Some(&byte) = text.as_bytes().get(start + 1)
+            && let Some(directive) = DIRECTIVES[usize::from(byte)]
+        {
+            let specifier = Specifier {
+                spec: FieldSpec::PLAIN,
+                directive,
+            };
+            return Ok((specifier, start + 2));
+        }
+        let mut parser = SpecifierParser {
+            text,
+            start,
+            at: start + 1,
+        };
+        let spec = parser.field_spec()?;
+        let modifier = parser.modifier()?;
+        let directive = parser.directive(&spec, modifier)?;
+        Ok((Specifier { spec, directive }, parser.at))
+    }
+}
+
+/// Parses one directive from left to right.
+struct SpecifierParser<'a> {
+    text: &'a str,
+    /// The directive's `%`.
+    start: usize,
+    /// The next byte.
+    at: usize,
+}
+
+impl SpecifierParser<'_> {
+    /// The byte `distance` bytes ahead.
+    fn peek(&self, distance: usize) -> Result<u8, FormatError> {
+        self.text
+            .as_bytes()
+            .get(self.at + distance)
+            .copied()
+            .ok_or(FormatError::CutOff { at: self.start })
+    }
+
+    /// Parses flags and width.
+    fn field_spec(&mut self) -> Result<FieldSpec, FormatError> {
+        let mut flags = 0;
+        loop {
+            match FLAG_BITS[usize::from(self.peek(0)?)] {
+                0 => break,
+                // The last padding flag replaces those before it.
+                flag if flag & PADDING_MASK != 0 => flags = flags & !PADDING_MASK | flag,
+                flag => flags |= flag,
+            }
+            self.at += 1;
+        }
+        let mut width: usize = 0;
+        while let digit @ b'0'..=b'9' = self.peek(0)? {
+            width = width
+                .saturating_mul(10)
+                .saturating_add(usize::from(digit - b'0'));
+            self.at += 1;
+        }
+        Ok(FieldSpec {
+            padding: PADDINGS[usize::from(flags & PADDING_MASK)],
+            uppercase: flags & UPPERCASE != 0,
+            swap_case: flags & SWAP_CASE != 0,
+            width,
+        })
+    }
+
+    fn modifier(&mut self) -> Result<Modifier, FormatError> {
+        let modifier = match self.peek(0)? {
+            b'E' => Modifier::E,
+            b'O' => Modifier::O,
+            _ => return Ok(Modifier::None),
+        };
+        self.at += 1;
+        Ok(modifier)
+    }
+
+    fn directive(
+        &mut self,
+        spec: &FieldSpec,
+        modifier: Modifier,
+    ) -> Result<Directive, FormatError> {
+        let byte = self.peek(0)?;
+        let (directive, length) = match DIRECTIVES[usize::from(byte)] {
+            Some(directive) if !directive.is_chrono_only() && !modifier.forbids(byte) => {
+                (directive, 1)
+            }
+            _ => self
+                .extension(byte, spec, modifier)?
+                .ok_or_else(|| self.unknown())?,
+        };
+        self.at += length;
+        Ok(directive)
+    }
+
+    /// A directive of GNU date or chrono that is more than a letter, and the length of what follows
+    /// flags, width and modifier in it.
+    fn extension(
+        &self,
+        byte: u8,
+        spec: &FieldSpec,
+        modifier: Modifier,
+    ) -> Result<Option<(Directive, usize)>, FormatError> {
+        // The number of bytes of flags, width and modifier.
+        let prefix = self.at - self.start - 1;
+        Ok(match byte {
+            b':' => {
+                let mut colons = 1;
+                while colons < 4 && self.peek(colons)? == b':' {
+                    colons += 1;
+                }
+                (colons < 4 && modifier != Modifier::O && self.peek(colons)? == b'z')
+                    .then_some((Directive::UtcOffset(colons as u8), colons + 1))
+            }
+            b'.' if prefix == 0 => match self.peek(1)? {
+                b'f' => Some((Directive::DottedFraction(0), 2)),
+                digit @ (b'3' | b'6' | b'9') if self.peek(2)? == b'f' => {
+                    Some((Directive::DottedFraction(digit - b'0'), 3))
+                }
+                _ => None,
+            },
+            // With a prefix of one byte and a width, the prefix is the width.
+            b'f' if prefix == 1 && matches!(spec.width, 3 | 6 | 9) => {
+                Some((Directive::Fraction(spec.width as u8), 1))
+            }
+            _ => None,
+        })
+    }
+
+    /// The error for the character at the present position, up to which all is ASCII.
+    fn unknown(&self) -> FormatError {
+        FormatError::Unknown {
+            at: self.start,
+            character: self
+                .text
+                .get(self.at..)
+                .and_then(|rest| rest.chars().next())
+                .unwrap_or(char::REPLACEMENT_CHARACTER),
+        }
+    }
 }

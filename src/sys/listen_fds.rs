@@ -4,8 +4,11 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Takes ownership of the descriptors that LISTEN_FDS announces; there are none without a service
-/// manager. A second call returns none.
+/// Takes ownership of the descriptors that LISTEN_FDS announces: none without a service manager,
+/// and none in a second call.
+///
+/// Call this before the process opens a descriptor. If fewer were handed over than LISTEN_FDS says,
+/// another descriptor with such a number would be taken for one of them.
 ///
 /// # Errors
 ///
@@ -18,8 +21,10 @@ pub fn listen_fds() -> io::Result<Vec<OwnedFd>> {
         return Ok(Vec::new());
     }
     Ok(descriptors
-        // SAFETY: LISTEN_PID names this process, so its service manager opened these descriptors for
-        // it to own. Each is open, as was just checked, and TAKEN gives each of them one owner only.
+        // SAFETY: the call above checked that each descriptor is open and that LISTEN_PID is this
+        // process, so the service manager handed them over for this process to own. TAKEN ensures
+        // that no descriptor gets a second owner here. That nothing else owns one is the service
+        // manager's promise and, as described above, the order of calls.
         .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) })
         .collect())
 }

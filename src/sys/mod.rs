@@ -1,27 +1,14 @@
 //! System calls that no safe crate offers, one file for each family.
 //!
-//! This is the only module with `unsafe` code. It knows nothing of the protocol and decides nothing:
-//! what to do about an error is up to the caller.
-#![allow(unsafe_code)]
+//! This is the only module with `unsafe` code. It knows nothing of the protocol and contains no
+//! policy: the caller decides what to do about an error.
+#![allow(
+    unsafe_code,
+    reason = "std, socket2 and rustix do not offer these system calls"
+)]
 
+mod errno;
 pub mod listen_fds;
 pub mod mmsg;
 pub mod sockopt;
 pub mod timex;
-
-use std::io;
-
-/// The result of a system call that returns -1 on failure.
-fn cvt(result: libc::c_int) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
-
-/// The same; makes an interrupted call again.
-fn retry_on_eintr(mut call: impl FnMut() -> libc::c_int) -> io::Result<usize> {
-    loop {
-        match cvt(call()) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}

@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::cvt;
+use super::errno::cvt;
 
-/// Makes each received datagram carry the address that it was sent to (ip(7) `IP_PKTINFO`,
-/// ipv6(7) `IPV6_RECVPKTINFO`).
+/// Makes the kernel report the destination of each received datagram (ip(7) `IP_PKTINFO`, ipv6(7)
+/// `IPV6_RECVPKTINFO`).
 ///
 /// # Errors
 ///
@@ -19,10 +19,11 @@ pub fn enable_pktinfo(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
 }
 
-/// Stops the kernel from queueing ICMP errors, and drops those already queued (ip(7) `IP_RECVERR`).
+/// Stops the kernel from queueing ICMP errors, and discards those already queued (ip(7)
+/// `IP_RECVERR`).
 ///
-/// An error queue that is never read makes the socket ready for ever and takes space from requests.
-/// The option is off by default; an inherited socket may have it on.
+/// An error queue that is never read keeps poll(2) from sleeping and takes space from requests. The
+/// option is off by default; an inherited socket may have it on.
 ///
 /// # Errors
 ///
@@ -31,7 +32,7 @@ pub fn disable_recverr(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
         set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 0)?;
     }
-    // A dual-stack socket has the option of IPv4, too.
+    // For IPv6 as well: a dual-stack socket has both options.
     set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 0)
 }
 
@@ -41,7 +42,8 @@ fn set_option(
     name: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
-    // SAFETY: the value is a c_int that outlives the call, and its size is given.
+    // SAFETY: the pointer is valid for reads of a c_int, whose size is given, and the kernel keeps
+    // no pointer after the call.
     cvt(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -54,15 +56,15 @@ fn set_option(
     .map(drop)
 }
 
-/// Memory figures of a socket (`SO_MEMINFO`).
+/// Memory statistics of a socket (`SO_MEMINFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SockMemInfo {
-    /// Datagrams dropped since the socket was made: the receive buffer was full, a filter refused
-    /// them, or a checksum was wrong.
+    /// Datagrams dropped since the socket was created: the receive buffer was full, a filter
+    /// refused them, or a checksum was wrong.
     pub drops: u32,
 }
 
-/// Reads a socket's memory figures (Linux 4.12 and later).
+/// Reads the memory statistics of a socket (Linux 4.12 and later).
 ///
 /// # Errors
 ///
@@ -72,7 +74,8 @@ pub fn so_meminfo(socket: BorrowedFd<'_>) -> io::Result<SockMemInfo> {
     const DROPS: usize = 8;
     let mut values = [0_u32; 9];
     let mut length = size_of_val(&values) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, which is the size of `values`.
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `values`, and the
+    // length that it wrote. Any bytes are valid values. It keeps no pointer after the call.
     cvt(unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

@@ -4,12 +4,14 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
+use super::errno::cvt;
+
 /// The kernel's view of its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStatus {
     /// Whether the clock is synchronised: false while `STA_UNSYNC` is set.
     pub synchronised: bool,
-    /// The largest error of the clock, as its synchronisation daemon estimates it (`maxerror`).
+    /// The maximum error of the clock, as its synchronisation daemon estimates it (`maxerror`).
     pub max_error: Duration,
 }
 
@@ -17,14 +19,13 @@ pub struct ClockStatus {
 ///
 /// # Errors
 ///
-/// `EPERM` or `ENOSYS` where a system call filter forbids the call.
+/// `EPERM` or `ENOSYS` if a system call filter forbids the call.
 pub fn clock_status() -> io::Result<ClockStatus> {
-    // SAFETY: timex is a structure of integers, for which all zeros is a valid value.
+    // SAFETY: a C structure of integers, for which all zeros is a valid value.
     let mut timex: libc::timex = unsafe { mem::zeroed() };
-    // SAFETY: the pointer is valid for writes. With `modes` 0 the kernel only fills the structure in.
-    if unsafe { libc::adjtimex(&raw mut timex) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: the pointer is valid for writes of a timex, and the kernel keeps no pointer after the
+    // call. With `modes` 0 it only fills the structure in.
+    cvt(unsafe { libc::adjtimex(&raw mut timex) })?;
     Ok(ClockStatus {
         synchronised: timex.status & libc::STA_UNSYNC == 0,
         max_error: Duration::from_micros(u64::try_from(timex.maxerror).unwrap_or(0)),

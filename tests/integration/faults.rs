@@ -167,8 +167,8 @@ fn full_send_buffer_is_waited_for_once_per_batch() {
     assert_eq!(daemon.unsent(), 21);
 }
 
-/// The daemon pauses for 10 ms after a failure, but not after the first 64 of those that may occur
-/// in normal operation.
+/// The daemon tries each socket once and then pauses for 10 ms. Only a receive that finds nothing
+/// may occur in normal operation: the first 64 of those cause no pause.
 #[test]
 fn lasting_fault_does_not_spin_and_ends_at_once() {
     for (sockets, call, errno) in [
@@ -200,10 +200,12 @@ fn lasting_fault_does_not_spin_and_ends_at_once() {
         let (start, before) = (Instant::now(), daemon.faults.failures(call));
         std::thread::sleep(Duration::from_millis(300));
         let failures = daemon.faults.failures(call) - before;
-        let pauses = start.elapsed().as_millis() / 10 + 1;
+        let without_pause = if errno == libc::EAGAIN { 64 } else { 0 };
+        let turns = start.elapsed().as_millis() / 10 + 2 + without_pause;
+        let limit = turns * if sockets == TWO_SOCKETS { 2 } else { 1 };
         assert!(
-            failures.unsigned_abs() as u128 <= pauses + 64,
-            "{case}: {failures} failures in the time of {pauses} pauses"
+            failures.unsigned_abs() as u128 <= limit,
+            "{case}: {failures} failures, the limit is {limit}"
         );
         daemon.faults.clear(call);
         assert_eq!(daemon.query(b"%Z"), b"UTC", "{case}");

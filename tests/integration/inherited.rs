@@ -20,7 +20,7 @@ fn start_with_inherited(socket: UdpSocket) -> Process {
     process
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "a socket option that socket2 does not offer")]
 fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the value is a c_int that outlives the call, and its size is given.
     let result = unsafe {

@@ -1,16 +1,25 @@
-//! Tests that need no process of their own, one module a subject.
+//! All tests that need no test program of their own, one module for each subject.
 
-mod addresses;
-mod client;
-mod clock_steps;
-mod contract;
-mod daemon;
+// The repository itself.
+mod architecture;
 mod documents;
+mod licences;
+mod line_width;
+
+// The pure modules.
+mod protocol;
+mod strftime;
+
+// wallclockd, the server.
+mod addresses;
+mod clock_steps;
+mod daemon;
 mod faults;
 mod hostile;
 mod inherited;
-mod language;
-mod licences;
-mod offset;
 mod reuse_port;
 mod zone;
+
+// wallclock, the client.
+mod client;
+mod offset;

@@ -1,34 +1,37 @@
 //! The command line of `wallclock`.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueHint};
+use clap::{Parser, ValueHint, value_parser};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
-use wallclock::client::query::RetryPolicy;
+use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
 use wallclock::endpoint::Endpoint;
-use wallclock::offset::Nanos;
+use wallclock::offset::{MeasurementConfig, Nanos, TICK};
+use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
+use wallclock::strftime::Format;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Ask the clock on the wall of the machine room
+/// Query the time from a wallclockd server
 ///
-/// Sends a strftime format to a wallclockd, or to anything that answers strftime formats over UDP, and prints the
-/// time it answers.
+/// Sends a strftime format over UDP to wallclockd, or to another server that responds to strftime
+/// formats, and prints the time from its response.
 #[derive(Debug, Parser)]
 #[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
 pub struct Args {
-    /// GenerateMode to ask for, as strftime(3) and date(1) have it; a leading + is allowed [default: %Y-%m-%d %X]
-    // No value_hint: where zsh has but a message for a positional, it completes no option any more.
+    /// Format, as in strftime(3) and date(1); a leading + is allowed [default: %Y-%m-%d %X]
+    // No value_hint: with a hint that only shows a message, zsh completes no options any more.
     #[arg(value_name = "FORMAT")]
     pub format: Option<OsString>,
 
-    /// Server to ask, as HOST, HOST:PORT or [V6]:PORT; may be given several times, they are tried in order
+    /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order
     ///
-    /// A missing port is 9527. In the environment, commas separate several.
+    /// The default port is 9527. In the environment, commas separate several servers.
     #[arg(
         short,
         long,
@@ -40,19 +43,33 @@ pub struct Args {
     )]
     pub server: Vec<Endpoint>,
 
-    /// How long to wait for one answer
-    #[arg(short, long, value_name = "SECONDS", value_hint = ValueHint::Other, default_value = "1", value_parser = seconds)]
-    pub timeout: Duration,
+    /// Time-out for one try
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = seconds,
+        default_value = "1"
+    )]
+    timeout: Duration,
 
-    /// How often to ask a silent server again
-    #[arg(short, long, value_name = "N", value_hint = ValueHint::Other, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
+    /// Further tries for a server that does not respond
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(u32).range(..=1000),
+        default_value_t = 2
+    )]
     retries: u32,
 
-    /// Ask over IPv4 only
+    /// Use IPv4 only
     #[arg(short = '4', conflicts_with = "only_v6")]
     pub only_v4: bool,
 
-    /// Ask over IPv6 only
+    /// Use IPv6 only
     #[arg(short = '6')]
     pub only_v6: bool,
 
@@ -64,76 +81,109 @@ pub struct Args {
     pub generate: Option<GenerateMode>,
 }
 
-/// Instead of asking for a text: how far is this clock from the servers'?
+/// The options that measure the offset of this machine's clock.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "How far off is this clock")]
+#[command(next_help_heading = "Clock offset")]
 pub struct OffsetArgs {
-    /// Tell how far this machine's clock is from the servers': theirs less ours, ± a bound that is certain
+    /// Print how far each server's clock is ahead of this one, ± a bound that is certain
     ///
-    /// All servers are measured at once. With several there is a line for what the majority agrees on; each address
-    /// of a name counts as a server. Each of the options below asks for it too.
+    /// All servers are measured at the same time. With several servers a last line shows what the
+    /// majority agrees on; each address of a name counts as a server. Every option below implies
+    /// this one.
     #[arg(long)]
     pub offset: bool,
 
-    /// Take N answers from each server, at most N from one that tells only whole seconds
+    /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
-    /// Without it 8 (of a server on this machine some more where none of them was quick), or of whole seconds as many as
-    /// narrow the bound: 15 to 60, in 2 to 4 s.
-    #[arg(long, value_name = "N", value_hint = ValueHint::Other, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub samples: Option<u32>,
+    /// Default: 8 (more from a server on this machine if no response was fast); of whole seconds as
+    /// many as narrow the bound, 15 to 60 in 2 to 4 s.
+    #[arg(
+        long,
+        value_name = "N",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(u32).range(1..=100_000)
+    )]
+    samples: Option<u32>,
 
-    /// How late a server that tells only whole seconds may begin them
+    /// Maximum lag of a server that supports only whole seconds [default: 0.01]
     ///
-    /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to a tick of its kernel, 1
-    /// to 10 ms. The bound must be as much wider; how far off the seconds are as told is shown too, to about a
-    /// millisecond. With 0, for a server known to command at its clock, the bound narrows to the round trip. [default:
-    /// 0.01]
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true)]
-    pub tick: Option<Nanos>,
+    /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to one
+    /// tick of its kernel, 1 to 10 ms. The bound is wider by as much. The offset of the seconds as
+    /// reported is shown too, to about a millisecond. With 0, for a server that is known to read
+    /// its clock, the bound narrows to the round trip.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true
+    )]
+    tick: Option<Nanos>,
 
-    /// Tell it as one JSON object in one line
+    /// Print one JSON object in one line
     #[arg(long)]
     pub json: bool,
 
-    /// Be a monitoring plugin: WARNING if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
-          conflicts_with = "json")]
-    pub warn: Option<Nanos>,
+    /// Monitoring plugin: WARNING if this clock is certainly off by more than SECONDS
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true,
+        conflicts_with = "json"
+    )]
+    warn: Option<Nanos>,
 
-    /// Be a monitoring plugin: CRITICAL if this clock is certainly further off than this
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, value_parser = limit, allow_negative_numbers = true,
-          conflicts_with = "json")]
-    pub critical: Option<Nanos>,
+    /// Monitoring plugin: CRITICAL if this clock is certainly off by more than SECONDS
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true,
+        conflicts_with = "json"
+    )]
+    critical: Option<Nanos>,
 
-    /// Tell it every so many seconds (1), with a summary at Ctrl-C; a running picture on a terminal
-    #[arg(long, value_name = "SECONDS", value_hint = ValueHint::Other, num_args = 0..=1, default_missing_value = "1",
-          value_parser = seconds, conflicts_with_all = ["warn", "critical"])]
+    /// Measure every SECONDS [default: 1], with a plot on a terminal and a summary at Ctrl-C
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_parser = seconds,
+        conflicts_with_all = ["warn", "critical"]
+    )]
     pub watch: Option<Duration>,
 
-    /// ChronyFeed each offset to the chronyd that has this socket as a reference clock (refclock SOCK)
+    /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
     #[arg(long, value_name = "SOCKET", requires = "watch")]
-    pub chrony: Option<PathBuf>,
+    chrony: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
-A name may stand for several addresses. All addresses are asked in turn until one answers; those that kept silent are asked again, N times more. So it ends after at most addresses x (1 + N) x SECONDS; a closed port says so at once.
+A name may have several addresses. All addresses are tried in order until one responds; those that \
+do not respond are tried N times more. So it ends after at most addresses x (1 + N) x SECONDS. A \
+closed port fails at once.
 
 Exit status:
-  0  answered
-  1  the server refused, or its answer could not be written
-  2  wrong usage, a bad format included
-  3  no answer
+  0  time received
+  1  the server refused the request, or the output could not be written
+  2  wrong usage, or a bad format
+  3  no response
 With --offset and --json:
-  0  an offset, on which more than half of those that answered agree
-  1  answers, but no majority
+  0  more than half of the servers that responded agree on an offset
+  1  responses, but no majority
 With --watch, at its end:
-  0  there was an offset at least once
-  3  there was none
+  0  at least one measurement had an offset
+  3  none had
 With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
-  0  OK        certainly no further off than the lower limit
-  1  WARNING   certainly further off than --warn
-  2  CRITICAL  certainly further off than --critical
-  3  UNKNOWN   no answer, no majority, or a bound too wide to tell
+  0  OK        certainly not off by more than the lower limit
+  1  WARNING   certainly off by more than --warn
+  2  CRITICAL  certainly off by more than --critical
+  3  UNKNOWN   no response, no majority, or an interval that straddles a limit
 
 Examples:
   wallclock
@@ -142,10 +192,34 @@ Examples:
   wallclock -s clock.example --offset
   wallclock -s clock.example --warn 0.1 --critical 1
 
-The language of formats is in wallclock(1), the protocol in wallclockd(8); without them installed,
+wallclock(1) describes the format language, wallclockd(8) the protocol. If they are not installed:
   wallclock --generate man | man -l -";
 
 impl Args {
+    /// Returns the format without its `+`, or the default format if it is blank.
+    ///
+    /// # Errors
+    ///
+    /// The format is one that the server would refuse or ignore, or too long.
+    pub fn format(&self) -> Result<Format<'_>, Error> {
+        let given = match &self.format {
+            Some(format) => format.as_bytes(),
+            None => b"",
+        };
+        let bytes = match given.strip_prefix(b"+").unwrap_or(given) {
+            blank if is_blank(blank) => DEFAULT_FORMAT.as_bytes(),
+            bytes => bytes,
+        };
+        let format = Format::parse(bytes)?;
+        if format.directives() == 0 {
+            return Err(Error::NoDirective);
+        }
+        if bytes.len() > MAX_FORMAT_LEN {
+            return Err(Error::FormatTooLong);
+        }
+        Ok(format)
+    }
+
     pub fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
             timeout: self.timeout,
@@ -155,17 +229,17 @@ impl Args {
 }
 
 impl OffsetArgs {
-    /// Whether any of its options is there (`--chrony` is not without `--watch`).
+    /// Whether any of these options is set. `--chrony` is checked by way of `--watch`.
     pub fn wanted(&self) -> bool {
         let OffsetArgs {
             offset,
             samples,
+            tick,
             json,
             warn,
             critical,
             watch,
             chrony: _,
-            tick,
         } = self;
         *offset
             || samples.is_some()
@@ -176,6 +250,18 @@ impl OffsetArgs {
             || watch.is_some()
     }
 
+    pub fn measurement_config(&self) -> MeasurementConfig {
+        MeasurementConfig {
+            samples: self.samples,
+            tick: self.tick.unwrap_or(TICK),
+        }
+    }
+
+    /// Returns the limits of the monitoring plugin, `None` if it is not asked for.
+    ///
+    /// # Errors
+    ///
+    /// `--warn` is greater than `--critical`.
     pub fn limits(&self) -> Result<Option<Limits>, Error> {
         match (self.warn, self.critical) {
             (None, None) => Ok(None),
@@ -184,17 +270,26 @@ impl OffsetArgs {
         }
     }
 
+    /// Connects to the chronyd of `--chrony`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChronyFeed::new`].
     pub fn feed(&self) -> Result<Option<ChronyFeed>, Error> {
-        let feed = self.chrony.as_ref().map(|path| {
-            ChronyFeed::new(path.clone()).map_err(|source| Error::Chrony {
+        let Some(path) = &self.chrony else {
+            return Ok(None);
+        };
+        match ChronyFeed::new(path.clone()) {
+            Ok(feed) => Ok(Some(feed)),
+            Err(source) => Err(Error::Chrony {
                 path: path.clone(),
                 source,
-            })
-        });
-        feed.transpose()
+            }),
+        }
     }
 }
 
+/// Parses a time-out or an interval: more than 0, at most a day.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text
         .parse()
@@ -205,8 +300,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How far off is too far: seconds in, nanoseconds out.
-fn limit(text: &str) -> Result<Nanos, String> {
+/// Parses a limit or a tick: seconds, 0 included, to nanoseconds.
+fn nonnegative_seconds(text: &str) -> Result<Nanos, String> {
     match text.parse::<f64>() {
         Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),
         _ => Err("not a number of seconds from 0 to 1000000000".to_owned()),

@@ -1,4 +1,5 @@
-//! The offset before somebody's eyes: one look with its progress, or one look after another.
+//! The options `--offset`, `--json`, `--warn`, `--critical` and `--watch`: measures the offset once
+//! or repeatedly, and prints it.
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Read, Write};
@@ -17,165 +18,267 @@ use wallclock::client::measure::measure_all;
 use wallclock::client::query::RetryPolicy;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{MeasurementConfig, Offset, SECOND};
+use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Report, ServerResult, Summary};
+use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
 use wallclock::strftime::Format;
 
-/// How often progress is drawn: drawing takes time from the measurement.
-const REDRAW: Duration = Duration::from_millis(50);
+use crate::args::Args;
+use crate::error::Error;
+use crate::output::print_line;
+use crate::servers;
 
-/// Whom to look at, and how.
+/// Minimum time between two updates of the progress, because writing them delays the measurement.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Measures and prints what the arguments ask for. Returns the exit status.
+pub fn run(args: &Args) -> Result<u8, Error> {
+    let offset_args = &args.offset_args;
+    if args.format.is_some() {
+        return Err(Error::FormatWithOffset);
+    }
+    let limits = offset_args.limits()?;
+    let feed = offset_args.feed()?;
+    let servers = match (servers::addresses(args), limits) {
+        (Ok(servers), _) => servers,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(_)) => {
+            // A monitoring system reads only standard output.
+            print_line(Status::Unknown.plugin_line(&error_chain(&error)).as_bytes())?;
+            return Ok(Status::Unknown as u8);
+        }
+    };
+    let command = OffsetCommand {
+        servers,
+        config: offset_args.measurement_config(),
+        retry_policy: args.retry_policy(),
+    };
+    if let Some(interval) = offset_args.watch {
+        match command.watch(interval, offset_args.json, Clock::local()?, feed)? {}
+    }
+    let report = command.run();
+    match limits {
+        Some(limits) => print_check(&report, limits),
+        None if offset_args.json => print_json(&report),
+        None => print_text(&report),
+    }
+}
+
+/// Prints the line of a monitoring plugin. Returns its status.
+fn print_check(report: &Report, limits: Limits) -> Result<u8, Error> {
+    let (status, line) = report.check(limits);
+    print_line(line.as_bytes())?;
+    Ok(status as u8)
+}
+
+fn print_json(report: &Report) -> Result<u8, Error> {
+    print_line(report.json().as_bytes())?;
+    Ok(status(report))
+}
+
+/// Prints the offsets, and on stderr the servers without one.
+fn print_text(report: &Report) -> Result<u8, Error> {
+    for (server, error) in report.failures() {
+        eprintln!("wallclock: {server}: {error}");
+    }
+    if report.any_offset() {
+        print_line(report.text().trim_end().as_bytes())?;
+    }
+    Ok(status(report))
+}
+
+/// Returns the exit status of `--offset` and `--json`.
+fn status(report: &Report) -> u8 {
+    match report.agreed() {
+        Some(_) => 0,
+        None if report.any_offset() => 1,
+        None => 3,
+    }
+}
+
+/// Which servers to measure, and how.
 #[derive(Clone, Debug)]
 pub struct OffsetCommand {
-    /// The servers, all measured at once.
+    /// The servers, all measured at the same time.
     pub servers: Vec<SocketAddr>,
-    /// By what.
+    /// The samples to take from each.
     pub config: MeasurementConfig,
-    /// For each server.
+    /// The retries for each.
     pub retry_policy: RetryPolicy,
 }
 
 impl OffsetCommand {
-    /// One look. Whole seconds take a few of them, so a terminal on stderr is shown how narrow the bound is meanwhile.
+    /// Measures all servers once.
+    ///
+    /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
+    /// that is a terminal.
     pub fn run(&self) -> Report {
         let terminal = io::stderr().is_terminal();
-        let drawn = Mutex::new(None::<Instant>);
-        let progress = |server: SocketAddr, found: Offset| {
-            let mut drawn = locked(&drawn);
-            if terminal
-                && found.resolution >= SECOND
-                && drawn.is_none_or(|at| at.elapsed() >= REDRAW)
-            {
-                eprint!(
-                    "\r{server}  ± {}\x1b[K",
-                    format_duration(found.estimate.interval.bound())
-                );
-                *drawn = Some(Instant::now());
+        let last_update = Mutex::new(None::<Instant>);
+        let progress = |server: SocketAddr, offset: Offset| {
+            let mut last_update = locked(&last_update);
+            let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
+            if terminal && offset.resolution >= SECOND && due {
+                let bound = format_duration(offset.estimate.interval.bound());
+                eprint!("\r{server}  ± {bound}\x1b[K");
+                *last_update = Some(Instant::now());
             }
         };
         let results = measure_all(&self.servers, self.config, self.retry_policy, &progress);
-        if locked(&drawn).is_some() {
+        if locked(&last_update).is_some() {
             eprint!("\r\x1b[K");
         }
-        let servers = self.servers.iter().zip(results);
-        Report::new(
-            servers
-                .map(|(server, result)| ServerResult {
-                    name: server.to_string(),
-                    outcome: result.map_err(|error| error_chain(&error)),
-                })
-                .collect(),
-        )
+        let to_server_result = |(server, result): (&SocketAddr, Result<_, _>)| ServerResult {
+            name: server.to_string(),
+            outcome: result.map_err(|error| error_chain(&error)),
+        };
+        let results = self.servers.iter().zip(results);
+        Report::new(results.map(to_server_result).collect())
     }
 
-    /// A look every so often, each a line on stdout: with a plot on a terminal, as JSON if config, plain otherwise.
-    /// Each offset is fed to chronyd, if there is one.
+    /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
+    /// JSON object if `json` is set, otherwise as plain text. Sends each offset to `feed`.
     ///
-    /// Ends the process on SIGINT and SIGTERM, with a summary (not in JSON): status 0 if there was any offset, else 3.
+    /// SIGINT and SIGTERM end the process: see [`exit_on_signal`].
     ///
     /// # Errors
     ///
-    /// Nobody reads stdout any more, or signals can't be caught.
+    /// Standard output is closed, or the signals can't be caught.
     pub fn watch(
         &self,
-        every: Duration,
+        interval: Duration,
         json: bool,
-        mut clock: Clock,
+        clock: Clock,
         feed: Option<ChronyFeed>,
-    ) -> io::Result<Infallible> {
+    ) -> Result<Infallible, Error> {
         let terminal = io::stdout().is_terminal();
         let summary = Arc::new(Mutex::new(Summary::default()));
-        let format = if terminal {
-            &b"%H:%M:%S"[..]
-        } else {
-            b"%Y-%m-%dT%H:%M:%S%z"
-        };
-        let mut plot = Plot::default();
-        print_summary_on_signal(Arc::clone(&summary), !json, terminal)?;
-        let mut fed = true;
+        exit_on_signal(Arc::clone(&summary), !json, terminal).map_err(Error::Signals)?;
+        let mut formatter = LineFormatter::new(clock, terminal);
+        let mut feed = feed.map(Feed::new);
         let mut due = Instant::now();
         loop {
             let report = self.run();
-            let found = report.agreed();
+            let estimate = report.agreed();
             let line = if json {
                 report.json()
             } else {
-                let time = text(&mut clock, format);
-                let (offset, remark) = report.line();
-                match found {
-                    Some(found) if terminal => {
-                        let (ruler, bar) = plot.draw(found.interval);
-                        // Wide enough for the offsets that most clocks have, so that the bars stand in line.
-                        let head = format!("{time}  {offset:25}  ");
-                        let width = head.chars().count();
-                        let ruler = ruler.map_or(String::new(), |r| format!("{:width$}{r}\n", ""));
-                        format!("{ruler}{head}{bar}  {remark}")
-                    }
-                    _ => format!("{time}  {offset}{remark}"),
-                }
+                formatter.format(&report)
             };
             {
-                // The lock keeps the summary from landing in a line.
+                // The lock keeps the summary out of the middle of a line.
                 let mut summary = locked(&summary);
-                summary.add(found);
-                let mut out = io::stdout().lock();
-                writeln!(out, "{}", line.trim_end())?;
-                out.flush()?;
+                summary.add(estimate);
+                print_line(line.trim_end().as_bytes())?;
             }
-            if let (Some(feed), Some(found)) = (&feed, found) {
-                let sent = feed.send(found);
-                // Said once when it begins: a chronyd that is being restarted is back soon.
-                if let (Err(error), true) = (&sent, fed) {
-                    eprintln!("wallclock: feed chronyd: {error}");
-                }
-                fed = sent.is_ok();
+            if let (Some(feed), Some(estimate)) = (&mut feed, estimate) {
+                feed.send(estimate);
             }
-            due = (due + every).max(Instant::now());
+            due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     }
 }
 
-/// Waits for a signal on a thread of its own.
-fn print_summary_on_signal(
-    summary: Arc<Mutex<Summary>>,
-    aloud: bool,
+/// Formats the measurements of `--watch` as lines of text.
+struct LineFormatter {
+    clock: Clock,
     terminal: bool,
-) -> io::Result<()> {
-    let (mut end, signal) = UnixStream::pair()?;
-    for number in [SIGINT, SIGTERM] {
-        pipe::register(number, signal.try_clone()?)?;
+    plot: Plot,
+}
+
+impl LineFormatter {
+    fn new(clock: Clock, terminal: bool) -> LineFormatter {
+        LineFormatter {
+            clock,
+            terminal,
+            plot: Plot::default(),
+        }
+    }
+
+    /// Returns the line for one measurement, on a terminal with a bar, and above it a new axis if
+    /// that changed.
+    fn format(&mut self, report: &Report) -> String {
+        let time = self.time();
+        let (offset, remark) = report.offset_and_remark();
+        let Some(estimate) = report.agreed().filter(|_| self.terminal) else {
+            return format!("{time}  {offset}{remark}");
+        };
+        let (ruler, bar) = self.plot.draw(estimate.interval);
+        // Wide enough for most offsets, so that the bars are aligned.
+        let head = format!("{time}  {offset:25}  ");
+        let width = head.chars().count();
+        let ruler = ruler.map_or(String::new(), |ruler| format!("{:width$}{ruler}\n", ""));
+        format!("{ruler}{head}{bar}  {remark}")
+    }
+
+    /// Returns the local time: on a terminal the time of day, otherwise with the date and the zone.
+    fn time(&mut self) -> String {
+        let format = if self.terminal {
+            "%H:%M:%S"
+        } else {
+            "%Y-%m-%dT%H:%M:%S%z"
+        };
+        let mut buf = [0; 64];
+        // Can't fail: both formats are valid, and their text fits into the buffer.
+        let length = Format::parse(format.as_bytes())
+            .ok()
+            .and_then(|format| format.render(&self.clock.now(), &mut buf).ok())
+            .unwrap_or(0);
+        String::from_utf8_lossy(&buf[..length]).into_owned()
+    }
+}
+
+/// Sends offsets to chronyd and reports failures.
+struct Feed {
+    chronyd: ChronyFeed,
+    failed: bool,
+}
+
+impl Feed {
+    fn new(chronyd: ChronyFeed) -> Feed {
+        Feed {
+            chronyd,
+            failed: false,
+        }
+    }
+
+    /// Sends one sample. Of several failures in a row only the first is reported, because a restart
+    /// of chronyd is over soon.
+    fn send(&mut self, estimate: Estimate) {
+        let result = self.chronyd.send(estimate);
+        if let Err(error) = &result
+            && !self.failed
+        {
+            eprintln!("wallclock: feed chronyd: {error}");
+        }
+        self.failed = result.is_err();
+    }
+}
+
+/// Starts a thread that waits for SIGINT or SIGTERM, prints the summary if `print` is set, and ends
+/// the process with status 0 if any measurement had an offset, else 3.
+fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> io::Result<()> {
+    let (mut receiver, sender) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        pipe::register(signal, sender.try_clone()?)?;
     }
     thread::spawn(move || {
-        // It returns when a signal came, whatever it returns.
-        let _ = end.read(&mut [0]);
+        // It blocks until a signal arrives. The result does not matter.
+        let _ = receiver.read(&mut [0]);
         let summary = locked(&summary);
-        if aloud {
-            // The terminal shows ^C where the line would be. Nobody there to read it is no reason to stay.
-            let _ = write!(
-                io::stdout(),
-                "{}{}",
-                if terminal { "\n" } else { "" },
-                summary.text()
-            );
+        if print {
+            // On a terminal the cursor is behind `^C`. A closed stdout does not change the status.
+            let newline = if terminal { "\n" } else { "" };
+            let _ = write!(io::stdout(), "{newline}{}", summary.text());
         }
-        process::exit(if summary.any() { 0 } else { 3 });
+        process::exit(if summary.any_offset() { 0 } else { 3 });
     });
     Ok(())
 }
 
-/// What is behind a lock stays usable after a panic elsewhere: it is only for show.
+/// Locks a mutex. The value stays usable if another thread panics: it is only displayed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The time beside an offset, in one of our own formats, none of which is wrong or long.
-fn text(clock: &mut Clock, format: &[u8]) -> String {
-    let mut room = [0; 64];
-    let length = Format::parse(format)
-        .ok()
-        .and_then(|f| f.render(&clock.now(), &mut room).ok());
-    String::from_utf8_lossy(&room[..length.unwrap_or(0)]).into_owned()
 }

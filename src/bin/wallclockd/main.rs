@@ -1,12 +1,13 @@
 //! `wallclockd`, the daemon: arguments in, exit status out.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod args;
 
 use std::env;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
@@ -29,20 +30,20 @@ use args::Args;
 /// Why the daemon does not start; each variant is a step.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("the zone can't be understood")]
+    #[error("load the time zone")]
     Zone(#[from] ZoneError),
     #[error("resolve {endpoint}")]
     Resolve {
         endpoint: Endpoint,
         source: io::Error,
     },
-    #[error("can't listen")]
+    #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("take over the sockets of LISTEN_FDS")]
     Inherit(#[source] io::Error),
-    #[error("set up the signals")]
+    #[error("install the signal handlers")]
     Signals(#[source] io::Error),
-    #[error("generate")]
+    #[error("write the generated text")]
     Generate(#[source] io::Error),
 }
 
@@ -71,65 +72,84 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), StartError> {
-    if let Some(what) = args.generate {
-        return generate(what, Args::command(), ManualPage::Daemon, &mut io::stdout())
+    if let Some(mode) = args.generate {
+        return generate(mode, Args::command(), ManualPage::Daemon, &mut io::stdout())
             .map_err(StartError::Generate);
     }
-    if env::var_os("WALLCLOCKD_SYNC_FILE").is_some_and(|file| !file.is_empty()) {
-        log::warn!("WALLCLOCKD_SYNC_FILE is no longer used: the daemon asks the kernel itself");
-    }
-    // Before this process opens anything of its own, which could take the place of what was announced and is not there.
+    warn_about_obsolete_variable();
+    // Before this process opens a descriptor: see listen_fds.
     let inherited = listen_fds().map_err(StartError::Inherit)?;
     let signals = Signals::install().map_err(StartError::Signals)?;
+    let clock = clock(args)?;
+    let listeners = listeners(args, inherited)?;
+    log_example(&listeners);
+    Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
+    Ok(())
+}
+
+/// Earlier versions read the status of the clock from a file that a second unit wrote.
+fn warn_about_obsolete_variable() {
+    if env::var_os("WALLCLOCKD_SYNC_FILE").is_some_and(|file| !file.is_empty()) {
+        log::warn!(
+            "WALLCLOCKD_SYNC_FILE is ignored: the daemon reads the status of the clock itself \
+             (adjtimex)"
+        );
+    }
+}
+
+/// The system clock, in UTC or in the time zone of the host.
+fn clock(args: &Args) -> Result<Clock, ZoneError> {
     let clock = if args.utc {
         Clock::utc()
     } else {
         Clock::local()?
     };
-    let clock = clock.with_sync_monitor(SyncMonitor::new(args.require_sync));
-    let listeners = listeners(args, inherited)?;
-    log::info!("ask with: {}", hint(&listeners));
-    Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
-    Ok(())
+    Ok(clock.with_sync_monitor(SyncMonitor::new(args.require_sync)))
 }
 
-/// The sockets handed over, and those of `--listen`; the default address where there are neither.
+/// The inherited sockets and those of `--listen`. If there are neither, the default address.
 fn listeners(args: &Args, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, StartError> {
     let options = SocketOptions {
         reuse_port: args.reuse_port,
         recv_buffer: args.receive_buffer.map(|bytes| bytes as usize),
     };
-    let mut listeners = Vec::new();
-    for descriptor in inherited {
-        listeners.push(Listener::inherit(descriptor, options)?);
-    }
-    let mut addresses = Vec::new();
-    for endpoint in &args.listen {
-        let resolved = endpoint.resolve().map_err(|source| StartError::Resolve {
-            endpoint: endpoint.clone(),
-            source,
-        })?;
-        for address in resolved {
-            // localhost and 127.0.0.1 in one list are one socket; port 0 is another one each time.
-            if address.port() == 0 || !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-    }
+    let mut listeners = inherited
+        .into_iter()
+        .map(|descriptor| Listener::inherit(descriptor, options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut addresses = resolve_all(&args.listen)?;
     if listeners.is_empty() && addresses.is_empty() {
-        addresses.push(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)));
+        addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)));
     }
     listeners.extend(Listener::bind(&addresses, options)?);
     Ok(listeners)
 }
 
-/// How to ask the first of these sockets from this machine.
-fn hint(listeners: &[Listener]) -> String {
+/// The addresses of all endpoints.
+fn resolve_all(endpoints: &[Endpoint]) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    for endpoint in endpoints {
+        let resolved = endpoint.resolve().map_err(|source| StartError::Resolve {
+            endpoint: endpoint.clone(),
+            source,
+        })?;
+        for address in resolved {
+            // localhost and 127.0.0.1 are one socket. Port 0 is another port each time.
+            if address.port() == 0 || !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+/// Logs a command that sends a request from this host to the first socket.
+fn log_example(listeners: &[Listener]) {
     let Some(mut address) = listeners.first().map(Listener::address) else {
-        return String::new();
+        return;
     };
     if address.ip().to_canonical().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    format!("wallclock --server {address} '%Y-%m-%d %H:%M:%S'")
+    log::info!("query with: wallclock --server {address} '%Y-%m-%d %H:%M:%S'");
 }

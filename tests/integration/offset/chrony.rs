@@ -1,0 +1,85 @@
+//! `--chrony`: a real chronyd accepts the samples.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Folder, PATIENCE, Process, faketime, lacks, scratch_dir, skip, wallclock};
+
+use super::clients::stdout;
+use super::servers::shifted_server;
+
+/// Waits until a condition holds. chronyd takes some polls to select a source.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts a chronyd that does not touch the clock, with its files in `directory`.
+fn start_chronyd(chronyd: &Path, directory: &Path) -> Process {
+    let path = |name: &str| directory.join(name).display().to_string();
+    let configuration = format!(
+        "refclock SOCK {} refid WALL poll 0\nport 0\ncmdport 0\nbindcmdaddress {}\npidfile {}\n",
+        path("wall.sock"),
+        path("cmd.sock"),
+        path("pid"),
+    );
+    fs::write(path("chrony.conf"), configuration).expect("a file");
+    // Debian's AppArmor profile applies to the path of chronyd. It would forbid these sockets, and
+    // does not apply to a copy.
+    let copy = scratch_dir().join("chronyd");
+    fs::copy(chronyd, &copy).expect("a copy");
+    let user = Command::new("id").arg("-un").output().expect("id starts");
+    let user = stdout(&user);
+    // -x: the clock is not touched. -U: any user may start it.
+    let mut command = Command::new(copy);
+    command.args(["-x", "-d", "-U", "-u", user.trim()]);
+    let mut process = Process::start(command.args(["-f", &path("chrony.conf")]));
+    process.wait_for("chronyd version");
+    process
+}
+
+#[test]
+fn chronyd_selects_the_server_and_shows_its_offset() {
+    let Some(library) = faketime() else { return };
+    let paths = ["/usr/sbin/chronyd", "/usr/bin/chronyd"].map(Path::new);
+    let Some(chronyd) = paths.into_iter().find(|path| path.exists()) else {
+        return skip("no chronyd (Debian package chrony)");
+    };
+    if lacks(&["chronyc"]) {
+        return;
+    }
+    let shift = 3.5;
+    let (_server, address) = shifted_server(&library, "+3.5");
+    // chronyd makes its command socket only in a directory that no other user can enter.
+    let directory = Folder::new("chrony");
+    let _chronyd = start_chronyd(chronyd, &directory.0);
+    let [sample_socket, command_socket] =
+        ["wall.sock", "cmd.sock"].map(|name| directory.0.join(name));
+    wait_until("chronyd makes its socket", || sample_socket.exists());
+    let mut watch = wallclock();
+    watch
+        .args(["--server", &address.to_string(), "--watch", "0.25"])
+        .arg("--chrony")
+        .arg(&sample_socket);
+    let _watch = Process::start(watch.stdout(Stdio::null()));
+    let mut sources = String::new();
+    wait_until("chronyd selects the source", || {
+        let mut chronyc = Command::new("chronyc");
+        chronyc.arg("-h").arg(&command_socket);
+        let output = chronyc.args(["-c", "sources"]).output();
+        sources = stdout(&output.expect("chronyc starts"));
+        sources.starts_with("#,*,WALL,")
+    });
+    println!("{sources}");
+    // Mode, state, name, stratum, poll, reach, last sample, and the measured offset: local clock
+    // minus source. Its accuracy depends on the machine; sign and unit do not.
+    let offset = sources.split(',').nth(8).map(str::parse::<f64>);
+    let offset = offset.expect("a field").expect("an offset");
+    assert!((offset + shift).abs() <= 0.5, "{sources}");
+}

@@ -1,0 +1,88 @@
+//! Measurements by the program and by the library, without a time-out that a busy machine reaches.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+use support::{PATIENCE, patient_wallclock, program, wallclock};
+use wallclock::client::measure;
+use wallclock::client::query::RetryPolicy;
+use wallclock::offset::{MeasurementConfig, Offset};
+
+/// Measures with the library.
+pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Offset {
+    let policy = RetryPolicy {
+        timeout: PATIENCE,
+        attempts: 1,
+    };
+    measure::measure(server, config, policy, &|_| ()).expect("an offset")
+}
+
+/// Runs `wallclock` with these servers.
+pub fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
+    let mut command = match arguments.contains(&"--timeout") {
+        true => wallclock(),
+        false => patient_wallclock(),
+    };
+    for server in servers {
+        command.args(["--server", &server.to_string()]);
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("wallclock starts")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// Runs `wallclock --json`. Returns the object and the exit status.
+pub fn run_json(servers: &[SocketAddr]) -> (Value, Option<i32>) {
+    let output = run(servers, &["--json"]);
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    (json, output.status.code())
+}
+
+/// Whether an offset in seconds is in the interval of this object.
+pub fn contains(json: &Value, offset: f64) -> bool {
+    let end = |key: &str| {
+        json[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key}: {json}"))
+    };
+    end("low") <= offset && offset <= end("high")
+}
+
+/// Runs `wallclock` on a pseudo-terminal and types Ctrl-C once `is_enough`. Returns what it shows
+/// and the exit status.
+pub fn run_on_terminal(arguments: &str, is_enough: impl Fn(&str) -> bool) -> (String, Option<i32>) {
+    // Without `exec` the shell would get the Ctrl-C too, and end with status 130.
+    let command = format!("exec '{}' {arguments}", program("wallclock").display());
+    let mut script = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let mut keyboard = script.stdin.take();
+    let mut screen = script.stdout.take().expect("a pipe");
+    let (mut shown, mut chunk) = (Vec::new(), [0; 4096]);
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while let Ok(length @ 1..) = screen.read(&mut chunk) {
+        shown.extend(&chunk[..length]);
+        let shown = String::from_utf8_lossy(&shown);
+        if is_enough(&shown)
+            && let Some(mut keyboard) = keyboard.take()
+        {
+            keyboard.write_all(b"\x03").expect("Ctrl-C is typed");
+        }
+        assert!(Instant::now() < deadline, "{shown}");
+    }
+    let status = script.wait().expect("a child");
+    (String::from_utf8_lossy(&shown).into_owned(), status.code())
+}

@@ -1,0 +1,12 @@
+//! `wallclock --offset` and what builds on it, with servers whose clocks are off by a known amount.
+
+mod arguments;
+mod bound;
+mod chrony;
+mod clients;
+mod majority;
+mod plugin;
+mod servers;
+mod step;
+mod watch;
+mod whole_seconds;

@@ -1,0 +1,105 @@
+//! The monitoring plugin: its line follows the Monitoring Plugins Development Guidelines, sections
+//! 2.1 and 2.6, and its exit status is the word in the line.
+
+use support::{closed_port, daemon, faketime, wallclock};
+
+use super::clients::{run, stdout};
+use super::servers::shifted_server;
+
+/// Parses a number of the class `[-0-9.]`.
+fn parse_number(text: &str) -> Result<f64, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    if text.is_empty() || !text.bytes().all(is_allowed) {
+        return Err(format!("{text:?} is no number of class [-0-9.]"));
+    }
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+/// Parses `LABEL=VALUEs;WARN;CRIT;MIN;MAX`. Returns label and value.
+fn parse_performance(item: &str) -> Result<(String, f64), String> {
+    let (label, rest) = item.split_once('=').ok_or("no = in performance data")?;
+    if label.is_empty() || label.contains(['\'', '"', ' ']) {
+        return Err(format!("label {label:?}"));
+    }
+    let fields: Vec<_> = rest.split(';').collect();
+    if fields.len() > 5 {
+        return Err(format!("{} fields", fields.len()));
+    }
+    let value = parse_number(fields[0].strip_suffix('s').ok_or("no unit s")?)?;
+    for range in fields[1..].iter().take(2).filter(|range| !range.is_empty()) {
+        let (start, end) = range.split_once(':').ok_or("a limit that is no range")?;
+        if parse_number(start)? > parse_number(end)? {
+            return Err(format!("range {range}"));
+        }
+    }
+    for limit in fields.iter().skip(3) {
+        parse_number(limit)?;
+    }
+    Ok((label.to_owned(), value))
+}
+
+/// Parses a line of the plugin. Returns its status and performance data, or what is wrong.
+fn parse_line(line: &str) -> Result<(String, Vec<(String, f64)>), String> {
+    let line = line.strip_suffix('\n').ok_or("no newline at its end")?;
+    if line.contains('\n') || line.len() > 1024 {
+        return Err("more than one line, or too long".to_owned());
+    }
+    let (text, data) = match line.split_once(" | ") {
+        Some((text, data)) => (text, data.split(' ').collect()),
+        None => (line, Vec::new()),
+    };
+    if text.contains('|') {
+        return Err("a bar in the text".to_owned());
+    }
+    let (head, _) = text.split_once(": ").ok_or("no status and colon")?;
+    let status = head.strip_prefix("WALLCLOCK ").ok_or("no service name")?;
+    let data: Result<_, _> = data.into_iter().map(parse_performance).collect();
+    Ok((status.to_owned(), data?))
+}
+
+#[test]
+fn plugin_line_follows_the_guidelines_with_its_status() {
+    let Some(library) = faketime() else { return };
+    let (_right, right) = daemon();
+    // Limits and offset differ by more than the bound on the busiest machine.
+    let (_off, off) = shifted_server(&library, "+2000");
+    let (_closed, closed) = closed_port();
+    let both = ["--warn", "100", "--critical", "1500"];
+    let high = ["--warn", "100", "--critical", "5000"];
+    for (servers, arguments, status, word) in [
+        (vec![right], &both[..], 0, "OK"),
+        (vec![right], &["--critical", "100"], 0, "OK"),
+        (vec![off], &high, 1, "WARNING"),
+        (vec![off], &["--warn", "1000"], 1, "WARNING"),
+        (vec![off], &both, 2, "CRITICAL"),
+        (vec![right, off, right], &both, 3, "UNKNOWN"),
+        (vec![right], &["--warn", "0"], 3, "UNKNOWN"),
+        (vec![closed], &both, 3, "UNKNOWN"),
+    ] {
+        let output = run(&servers, arguments);
+        let line = stdout(&output);
+        print!("{line}");
+        let (found, data) = parse_line(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(found, word, "{line}");
+        assert_eq!(output.status.code(), Some(status), "{line}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let labels: Vec<_> = data.iter().map(|(label, _)| label.as_str()).collect();
+        // Without an offset there is no performance data.
+        let expected = match word == "UNKNOWN" && servers != [right] {
+            true => &[][..],
+            false => &["offset", "bound"],
+        };
+        assert_eq!(labels, expected, "{line}");
+    }
+}
+
+#[test]
+fn plugin_with_an_unknown_host_is_unknown() {
+    let mut command = wallclock();
+    command.args(["--server", "host.invalid", "--warn", "1"]);
+    let output = command.output().expect("wallclock starts");
+    let line = stdout(&output);
+    assert_eq!(output.status.code(), Some(3));
+    let status = parse_line(&line).map(|(status, _)| status);
+    assert_eq!(status.as_deref(), Ok("UNKNOWN"), "{line}");
+}

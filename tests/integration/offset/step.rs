@@ -1,0 +1,51 @@
+//! A step of the local clock during a measurement.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::SystemTime;
+
+use serde_json::Value;
+use support::{Folder, faketime, patient_wallclock};
+
+use super::clients::contains;
+
+// The server steps the clock of the client by 5 s before it responds to the fourth request.
+#[test]
+fn step_of_the_local_clock_restarts_the_measurement() {
+    let Some(library) = faketime() else { return };
+    let directory = Folder::new("step");
+    let shift = directory.file("faketime", b"+0");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let server = socket.local_addr().expect("a bound socket");
+    let client_shift = shift.clone();
+    thread::spawn(move || {
+        let mut request = [0; 64];
+        for number in 1.. {
+            let Ok((length, client)) = socket.recv_from(&mut request) else {
+                return;
+            };
+            if number == 4 {
+                fs::write(&client_shift, "+5").expect("the shift is written");
+            }
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.expect("a time after 1970");
+            let time = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+            let response = String::from_utf8_lossy(&request[..length]).replace("%s.%N", &time);
+            let _ = socket.send_to(response.as_bytes(), client);
+        }
+    });
+    let mut command = patient_wallclock();
+    command
+        .args(["--server", &server.to_string(), "--json"])
+        .env("LD_PRELOAD", &library)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_TIMESTAMP_FILE", &shift)
+        .env("FAKETIME_NO_CACHE", "1");
+    let output = command.output().expect("wallclock starts");
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    println!("{json}");
+    assert_eq!(json["servers"][0]["restarts"], 1);
+    assert!(contains(&json, -5.0), "{json}");
+}

@@ -1,0 +1,120 @@
+//! Servers that respond with whole seconds, among them the Python server.
+
+use std::thread;
+use std::time::Duration;
+
+use support::{faketime, lacks};
+use wallclock::offset::{MeasurementConfig, Nanos, SECOND, TICK};
+
+use super::clients::{measure, run_on_terminal};
+use super::servers::{python_server, whole_second_server};
+
+const MILLI: Nanos = 1_000_000;
+
+const NO_TICK: MeasurementConfig = MeasurementConfig {
+    samples: None,
+    tick: 0,
+};
+
+#[test]
+fn seconds_up_to_a_tick_late_are_in_the_bound() {
+    let tick = Duration::from_nanos(TICK.try_into().expect("some milliseconds"));
+    let check = |lag: Duration, config: MeasurementConfig| {
+        let measured = measure(whole_second_server(lag), config);
+        let lag = Nanos::try_from(lag.as_nanos()).expect("some milliseconds");
+        assert!(
+            measured.estimate.interval.contains(0),
+            "{lag}: {measured:?}"
+        );
+        assert_eq!(measured.resolution, SECOND + config.tick);
+        // The time that the server reports is behind by as much as its seconds begin late.
+        let reported = measured.reported().expect("all seconds begin equally late");
+        assert!(reported.contains(-lag), "{lag}: {measured:?}");
+        // One sample, then at most four passes over an edge, each in steps of a 32nd of the
+        // interval that is left.
+        assert!((2..=1 + 4 * 33).contains(&measured.samples), "{measured:?}");
+    };
+    thread::scope(|scope| {
+        for lag in [Duration::ZERO, tick / 2, tick] {
+            scope.spawn(move || check(lag, MeasurementConfig::default()));
+        }
+        scope.spawn(|| check(Duration::ZERO, NO_TICK));
+    });
+}
+
+#[test]
+fn python_server_is_measured_with_a_tick() {
+    let Some((_server, address)) = python_server(None) else {
+        return;
+    };
+    // Its seconds begin late because it calls time(2), on a virtual machine by more than the
+    // kernel's tick, but not by as much as this.
+    let config = MeasurementConfig {
+        tick: SECOND / 4,
+        ..NO_TICK
+    };
+    let measured = measure(address, config);
+    assert!(measured.estimate.interval.contains(0), "{measured:?}");
+    assert_eq!(measured.resolution, SECOND + SECOND / 4);
+}
+
+// Under libfaketime time(2) reads the clock, so no second begins late.
+#[test]
+fn python_server_without_a_tick_under_faketime() {
+    let Some(library) = faketime() else { return };
+    let shifts = [("+3.5", 3_500 * MILLI), ("-0.25", -250 * MILLI)];
+    let servers = shifts.map(|(shift, offset)| (python_server(Some((&library, shift))), offset));
+    thread::scope(|scope| {
+        for (server, offset) in &servers {
+            let Some((_, address)) = server else { return };
+            scope.spawn(move || {
+                let measured = measure(*address, NO_TICK);
+                assert!(measured.estimate.interval.contains(*offset), "{measured:?}");
+                assert_eq!(measured.resolution, SECOND);
+            });
+        }
+    });
+}
+
+/// A bound as the programs print it, in seconds.
+fn parse_bound(text: &str) -> f64 {
+    let (number, unit) = text.split_once(' ').expect("number and unit");
+    let scale = match unit {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => panic!("{text}"),
+    };
+    number.parse::<f64>().expect("a number") * scale
+}
+
+#[test]
+fn progress_on_a_terminal_shows_narrowing_bounds() {
+    if lacks(&["script"]) {
+        return;
+    }
+    let server = whole_second_server(Duration::ZERO);
+    let arguments = format!("--server {server} --offset --timeout 60");
+    let (screen, status) = run_on_terminal(&arguments, |_| false);
+    assert_eq!(status, Some(0));
+    // Each bound overwrites the one before. At the end the last is erased, and the line is printed.
+    let (progress, line) = screen.rsplit_once("\r\x1b[K").expect("erased progress");
+    let start = format!("\r{server}  ± ");
+    let bounds: Vec<f64> = progress
+        .split("\x1b[K")
+        .filter(|drawn| !drawn.is_empty())
+        .map(|drawn| parse_bound(drawn.strip_prefix(&start).expect(&screen)))
+        .collect();
+    assert!(!bounds.is_empty(), "{screen:?}");
+    // A bound may grow by the drift of the clocks between two edges, and by rounding to three
+    // digits.
+    for pair in bounds.windows(2) {
+        assert!(pair[1] <= 1.01 * pair[0] + 500e-6, "{bounds:?}");
+    }
+    assert!(line.starts_with(&server.to_string()), "{screen:?}");
+    assert!(
+        line.contains(" samples of whole seconds, as reported "),
+        "{screen:?}"
+    );
+}
