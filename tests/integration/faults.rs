@@ -204,7 +204,7 @@ fn lasting_fault_does_not_spin_and_ends_at_once() {
         let turns = start.elapsed().as_millis() / 10 + 2 + without_pause;
         let limit = turns * if sockets == TWO_SOCKETS { 2 } else { 1 };
         assert!(
-            failures.unsigned_abs() as u128 <= limit,
+            u128::from(failures.unsigned_abs()) <= limit,
             "{case}: {failures} failures, the limit is {limit}"
         );
         daemon.faults.clear(call);

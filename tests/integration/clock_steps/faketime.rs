@@ -117,7 +117,7 @@ impl FaketimeDaemon {
                 "{format} at {time:?}"
             );
         }
-        self.check(seconds as i128 * SECOND + i128::from(nanosecond), 0);
+        self.check(i128::from(seconds) * SECOND + i128::from(nanosecond), 0);
     }
 
     /// Checks that all of a response is the text of one time, which is at most `within` nanoseconds
