@@ -1,4 +1,6 @@
-//! In steady state no question allocates: neither a remembered one nor one that is new every time.
+//! In steady state no request allocates memory.
+//!
+//! The counting allocator is global, so this test is a program of its own.
 
 #![allow(unsafe_code, reason = "a global allocator")]
 
@@ -8,58 +10,58 @@ use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use support::{Folder, tzif};
+use support::{HANG_TIMEOUT, TempDir, tzif};
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::daemon::notify::ServiceNotifier;
 use wallclock::daemon::server::Server;
 use wallclock::daemon::signals::Signals;
 use wallclock::daemon::socket::{Listener, SocketOptions};
 
-/// Allocations of the threads that are watched.
+/// Allocations of the threads that count.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Counting;
+struct CountingAllocator;
 
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call goes unchanged to the system's allocator.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if WATCHED.get() {
+        if COUNTED.get() {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         }
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller keeps the contract of this method, which is that of the callee.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller keeps the contract of this method, which is that of the callee.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if WATCHED.get() {
+        if COUNTED.get() {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         }
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller keeps the contract of this method, which is that of the callee.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[test]
-fn a_hundred_thousand_questions_allocate_nothing() {
-    // The host's own may be missing, which is looked at once a second and is no steady state.
-    let folder = Folder::new("no-allocation");
+fn requests_allocate_no_memory() {
+    // A zone of the test: if the host's file is missing, the server tries to read it every second,
+    // and that allocates.
+    let dir = TempDir::new("no-allocation");
     let zone = ZonePaths {
-        localtime: folder.file("localtime", &tzif("CST", 28_800)),
-        directory: folder.0.clone(),
+        localtime: dir.write_file("localtime", &tzif("CST", 28_800)),
+        directory: dir.path().to_owned(),
     };
     let clock = Clock::in_zone(None, &zone).expect("a zone");
     let listeners = Listener::bind(
@@ -68,23 +70,23 @@ fn a_hundred_thousand_questions_allocate_nothing() {
     )
     .expect("a free port");
     let address = listeners[0].address();
-    let (signals, handle) = Signals::with_handle().expect("a pair of sockets");
-    let server = thread::spawn(move || {
+    let (signals, stop_handle) = Signals::with_handle().expect("a pair of sockets");
+    let thread = thread::spawn(move || {
         let server = Server::new(listeners, clock, signals, ServiceNotifier::default());
-        WATCHED.set(true);
+        COUNTED.set(true);
         let counters = server.run();
-        WATCHED.set(false);
+        COUNTED.set(false);
         counters
     });
     let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     client.connect(address).expect("a route");
     client
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(HANG_TIMEOUT))
         .expect("a time-out");
-    let mut room = [0; 2048];
+    let mut buf = [0; 2048];
     let send = |number: u32| {
-        let mut question = [0; 64];
-        let mut rest = &mut question[..];
+        let mut request = [0; 64];
+        let mut rest = &mut request[..];
         let written = match number % 5 {
             0 => write!(rest, "%Y-%m-%d %X"),
             1 => write!(rest, "{number} %c %Z %^A"),
@@ -92,26 +94,28 @@ fn a_hundred_thousand_questions_allocate_nothing() {
             3 => write!(rest, "{number} %Q"),
             _ => write!(rest, "%{}d", number % 4000),
         };
-        written.expect("it fits");
+        written.expect("the request fits");
         let length = 64 - rest.len();
-        client.send(&question[..length]).expect("it is sent");
+        client
+            .send(&request[..length])
+            .expect("the request is sent");
     };
-    let mut ask = |numbers: std::ops::Range<u32>| {
+    let mut query = |numbers: std::ops::Range<u32>| {
         for start in numbers.step_by(100) {
             (start..start + 100).for_each(send);
             for _ in 0..100 {
-                client.recv(&mut room).expect("an answer");
+                client.recv(&mut buf).expect("a response");
             }
         }
     };
-    // The first turns may set things up: the loop's own lists, and the log's.
-    ask(0..1000);
+    // The first requests may allocate: lists of the loop and of the log.
+    query(0..1000);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    assert!(before > 0, "the allocator counts nothing");
-    ask(0..100_000);
+    assert!(before > 0, "the allocator does not count");
+    query(0..100_000);
     let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    handle.stop();
-    let counters = server.join().expect("it ends");
+    stop_handle.stop();
+    let counters = thread.join().expect("the server ends");
     assert_eq!(counters.answered + counters.refused, 101_000);
     assert_eq!(allocated, 0);
 }

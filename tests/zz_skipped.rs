@@ -1,10 +1,11 @@
-//! Prints how many tests of this `cargo test` run were skipped, and why. Its name makes it the last
-//! test program.
+//! Prints how many tests of this `cargo test` run were skipped, and why.
+//!
+//! Cargo runs test programs in the order of their names; this name makes it the last.
 
 use support::skipped;
 
 fn main() {
-    // Whoever lists the tests runs none: this program has no test to list.
+    // With --list no test runs, and this program has none to list.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }

@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use support::flood::{Flood, descriptors, grouped, resident, socket_to};
-use support::{Process, counters, on_cpu, wallclockd};
+use support::flood::{Flood, connected_socket_from, group_digits};
+use support::{Process, cpu_time, request_counters, wallclockd};
+use support::{open_descriptors, resident_kib};
 
 use soak_requests::{SoakRequests, ZONE};
 
@@ -41,7 +42,7 @@ impl Ports {
         loop {
             // Rule 1: requests from ports below 1024 are ignored.
             self.last = self.last.checked_add(1).unwrap_or(1024);
-            if let Ok(socket) = socket_to(server, local, self.last) {
+            if let Ok(socket) = connected_socket_from(server, local, self.last) {
                 self.used[usize::from(self.last)] = true;
                 return socket;
             }
@@ -105,10 +106,10 @@ fn main() -> ExitCode {
     };
     let sockets = (0..SOCKETS).map(|index| ports.connect(servers[index % servers.len()]));
     let mut flood = Flood::new(SoakRequests::new(), sockets.collect());
-    let log_lines = daemon.said().len();
+    let log_lines = daemon.log_lines().len();
     let soak = send_all(count, daemon.id(), &servers, &mut ports, &mut flood);
-    let log_lines = daemon.said().len() - log_lines;
-    let counted = counters(&mut daemon);
+    let log_lines = daemon.log_lines().len() - log_lines;
+    let counted = request_counters(&mut daemon);
     daemon.signal("TERM");
     let ended = daemon.wait();
 
@@ -122,11 +123,11 @@ fn main() -> ExitCode {
         "wrong responses {}, dropped {}, unsent {}, log lines {log_lines}",
         flood.tally.wrong, counted[4], counted[3],
     );
-    for complaint in &flood.tally.complaints {
+    for complaint in &flood.tally.errors {
         println!("wrong: {complaint}");
     }
     let tally = &flood.tally;
-    let same_counts = counted == [tally.answered, tally.refused, tally.silent, 0, 0];
+    let same_counts = counted == [tally.answered, tally.refused, tally.ignored, 0, 0];
     if !same_counts {
         println!("the daemon counted {counted:?}");
     }
@@ -149,31 +150,31 @@ fn send_all(
     flood: &mut Flood<SoakRequests>,
 ) -> Soak {
     let start = Instant::now();
-    let (server_before, client_before) = (on_cpu(pid), on_cpu(std::process::id()));
+    let (server_before, client_before) = (cpu_time(pid), cpu_time(std::process::id()));
     let (mut memory, mut open) = (Growth::default(), Growth::default());
     let interval = settled(count);
     let (mut reported, mut reported_at) = (0, start);
-    while flood.tally.asked < count && flood.tally.wrong == 0 {
+    while flood.tally.sent < count && flood.tally.wrong == 0 {
         // Use new ports in proportion to the requests, and all of them shortly before the end.
-        let share = flood.tally.asked as f64 / count as f64;
+        let share = flood.tally.sent as f64 / count as f64;
         let due = (share * 1.01 * PORTS as f64) as u64;
-        flood.turn(|index, socket| {
+        flood.send_window(|index, socket| {
             if ports.count() < due.min(PORTS) {
                 *socket = ports.connect(servers[index % servers.len()]);
             }
         });
-        let sent = flood.tally.asked;
+        let sent = flood.tally.sent;
         if sent - reported >= interval {
-            memory.update(resident(pid));
-            open.update(descriptors(pid) as u64);
+            memory.update(resident_kib(pid));
+            open.update(open_descriptors(pid) as u64);
             let rate = (sent - reported) as f64 / reported_at.elapsed().as_secs_f64();
             eprint!(
                 "\r{} of {} requests, {} a second, {} KiB resident, {} ports \x1b[K",
-                grouped(sent),
-                grouped(count),
-                grouped(rate as u64),
-                grouped(memory.highest),
-                grouped(ports.count()),
+                group_digits(sent),
+                group_digits(count),
+                group_digits(rate as u64),
+                group_digits(memory.highest),
+                group_digits(ports.count()),
             );
             (reported, reported_at) = (sent, Instant::now());
         }
@@ -182,8 +183,8 @@ fn send_all(
     eprintln!();
     Soak {
         elapsed: start.elapsed(),
-        server_cpu: on_cpu(pid) - server_before,
-        client_cpu: on_cpu(std::process::id()) - client_before,
+        server_cpu: cpu_time(pid) - server_before,
+        client_cpu: cpu_time(std::process::id()) - client_before,
         resident: memory,
         descriptors: open,
     }
@@ -196,28 +197,28 @@ fn settled(count: u64) -> u64 {
 fn print(soak: &Soak, flood: &Flood<SoakRequests>, ports: &Ports, over: &str, count: u64) {
     let tally = &flood.tally;
     let seconds = soak.elapsed.as_secs_f64();
-    let micros_each = |time: Duration| time.as_secs_f64() * 1e6 / tally.asked as f64;
+    let micros_each = |time: Duration| time.as_secs_f64() * 1e6 / tally.sent as f64;
     println!(
         "{} requests in {seconds:.0} s, {} a second, over {over}",
-        grouped(tally.asked),
-        grouped((tally.asked as f64 / seconds) as u64),
+        group_digits(tally.sent),
+        group_digits((tally.sent as f64 / seconds) as u64),
     );
     println!(
         "different requests {}, source ports {}",
-        grouped(flood.questions.len() as u64),
-        grouped(ports.count())
+        group_digits(flood.requests.len() as u64),
+        group_digits(ports.count())
     );
     println!(
         "answered {}, refused {}, ignored {}",
-        grouped(tally.answered),
-        grouped(tally.refused),
-        grouped(tally.silent)
+        group_digits(tally.answered),
+        group_digits(tally.refused),
+        group_digits(tally.ignored)
     );
     println!(
         "resident memory {} KiB after {} requests, at most {} KiB; descriptors {}, at most {}",
-        grouped(soak.resident.settled),
-        grouped(settled(count)),
-        grouped(soak.resident.highest),
+        group_digits(soak.resident.settled),
+        group_digits(settled(count)),
+        group_digits(soak.resident.highest),
         soak.descriptors.settled,
         soak.descriptors.highest
     );

@@ -4,7 +4,10 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::time::Duration;
 
-use support::flood::{Between, Questions, Random, hostile, is_blank, is_silent, judge, verdict};
+use support::flood::{
+    QueryTimes, Random, RequestSource, check_response, hostile_datagram, is_blank, is_ignored,
+    library_response_now,
+};
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::protocol::{DEFAULT_FORMAT, MAX_RESPONSE_LEN, Response};
 use wallclock::strftime::{Format, render};
@@ -61,7 +64,7 @@ impl SoakRequests {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         let datagrams = (0..HOSTILE).map(|_| {
             let mut datagram = Vec::new();
-            hostile(&mut random, &mut datagram);
+            hostile_datagram(&mut random, &mut datagram);
             datagram
         });
         all.add(10, datagrams);
@@ -88,11 +91,11 @@ impl SoakRequests {
         if request == b"%s.%N" {
             return Expected::Timestamp;
         }
-        if is_silent(request) {
+        if is_ignored(request) {
             return Expected::Ignored;
         }
         let sub_second = Format::parse(request).is_ok_and(|format| format.sub_second());
-        match verdict(request, &self.clock) {
+        match library_response_now(request, &self.clock) {
             (Response::Answered { .. }, text) if !sub_second => Expected::Text(0, text),
             // Names of days and months make a text longer on one day than on another.
             (Response::Refused { .. }, text) if text != b"error: answer too long" => {
@@ -133,8 +136,8 @@ fn invalid_format(n: usize) -> Vec<u8> {
     }
 }
 
-impl Questions for SoakRequests {
-    fn draw(&mut self) -> usize {
+impl RequestSource for SoakRequests {
+    fn next_request(&mut self) -> usize {
         let kind = &self.kinds[self.random.below(100)];
         kind.start + self.random.below(kind.len())
     }
@@ -143,17 +146,17 @@ impl Questions for SoakRequests {
         &self.requests[number].bytes
     }
 
-    fn silent(&self, number: usize) -> bool {
+    fn is_ignored(&self, number: usize) -> bool {
         matches!(self.requests[number].expected, Expected::Ignored)
     }
 
-    fn judge(&mut self, number: usize, response: &[u8], times: Between) -> Result<(), String> {
+    fn check(&mut self, number: usize, response: &[u8], times: QueryTimes) -> Result<(), String> {
         let Request { bytes, expected } = &mut self.requests[number];
         match expected {
             Expected::Error(text) if text == response => Ok(()),
             Expected::Ignored | Expected::Error(_) => Err("unexpected".into()),
             Expected::Timestamp => check_timestamp(response, times),
-            Expected::ByRules => judge(bytes, response, times, &self.clock),
+            Expected::ByRules => check_response(bytes, response, times, &self.clock),
             Expected::Text(second, text) => {
                 for now in times.seconds() {
                     if *second != now {
@@ -167,7 +170,7 @@ impl Questions for SoakRequests {
                     }
                 }
                 // The text may have become too long since the start.
-                judge(bytes, response, times, &self.clock)
+                check_response(bytes, response, times, &self.clock)
             }
         }
     }
@@ -190,14 +193,14 @@ fn render_into(text: &mut Vec<u8>, request: &[u8], clock: &Clock, second: i64) -
     true
 }
 
-fn check_timestamp(response: &[u8], times: Between) -> Result<(), String> {
+fn check_timestamp(response: &[u8], times: QueryTimes) -> Result<(), String> {
     let timestamp = std::str::from_utf8(response)
         .ok()
         .and_then(|text| text.split_once('.'))
         .filter(|(_, nanoseconds)| nanoseconds.len() == 9)
         .and_then(|(s, ns)| Some(Duration::new(s.parse().ok()?, ns.parse().ok()?)));
     match timestamp {
-        Some(time) if times.asked <= time && time <= times.heard => Ok(()),
+        Some(time) if times.sent_at <= time && time <= times.received_at => Ok(()),
         _ => Err(format!("not within {times:?}")),
     }
 }

@@ -1,22 +1,22 @@
-//! Between two hosts (network namespaces joined by a cable): every answer leaves from the address that was asked.
+//! Two hosts, network namespaces with a veth pair between them: each response leaves from the
+//! address that the request was sent to.
 
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Output};
 
 use support::{
-    PATIENCE, Process, counters, has, lacks, lacks_ipv6, lacks_namespaces, read_counter, skip,
-    wallclock, wallclockd,
+    Process, has_program, parse_counter, request_counters, skip, skip_without, skip_without_ipv6,
+    skip_without_namespaces, wait_until, wallclock, wallclockd,
 };
 
-/// How long an answer may take on any machine, for `wallclock --timeout`.
-const LONG: &str = "60";
+/// For `wallclock --timeout`: longer than any machine needs.
+const LONG_TIMEOUT: &str = "60";
 
-/// A network namespace, for as long as its process lives.
+/// A network namespace, removed with its process.
 struct Host(Process);
 
 impl Host {
     fn new() -> Host {
-        // It ends with this process, however that ends.
+        // The kernel kills it if this test program dies.
         let mut process = Process::start(Command::new("setpriv").args([
             "--pdeathsig",
             "KILL",
@@ -30,7 +30,7 @@ impl Host {
         Host(process)
     }
 
-    /// The command as it runs on this host.
+    /// Returns the command as it runs on this host.
     fn on(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside
@@ -46,6 +46,7 @@ impl Host {
         inside
     }
 
+    /// Runs ip(8).
     fn ip(&self, arguments: &str) {
         let status = self
             .on(Command::new("ip").args(arguments.split(' ')))
@@ -55,21 +56,26 @@ impl Host {
     }
 }
 
-/// The clock's host and one that asks, not yet joined; `None` where that can't be had.
-fn two_hosts() -> Option<(Host, Host)> {
-    if lacks_namespaces() || lacks(&["ip", "nsenter", "setpriv"]) || lacks_ipv6() {
+/// Returns the hosts of the server and of the client, not yet connected. Skips the test where that
+/// is not possible.
+fn hosts_or_skip() -> Option<(Host, Host)> {
+    if skip_without_namespaces()
+        || skip_without(&["ip", "nsenter", "setpriv"])
+        || skip_without_ipv6()
+    {
         return None;
     }
     Some((Host::new(), Host::new()))
 }
 
-/// Joins the two by a cable, eth0 on both.
-fn join(clock: &Host, asker: &Host) {
-    clock.ip(&format!(
+/// Connects the two hosts by a veth pair, eth0 on both. The server is 10.98.0.1, the client
+/// 10.98.0.2.
+fn connect(server: &Host, client: &Host) {
+    server.ip(&format!(
         "link add eth0 type veth peer name eth0 netns {}",
-        asker.0.id()
+        client.0.id()
     ));
-    for (host, number) in [(clock, 1), (asker, 2)] {
+    for (host, number) in [(server, 1), (client, 2)] {
         host.ip("link set lo up");
         host.ip(&format!(
             "addr add 10.98.0.{number}/24 brd 10.98.0.255 dev eth0"
@@ -80,112 +86,124 @@ fn join(clock: &Host, asker: &Host) {
     }
 }
 
+/// Runs `wallclock -s SERVER FORMAT` on a host, with a long time-out.
+fn query_from(client: &Host, server: &str, format: &str) -> Output {
+    client
+        .on(wallclock().args(["-s", server, "-t", LONG_TIMEOUT, format]))
+        .output()
+        .expect("wallclock runs")
+}
+
+/// The exit status of `wallclock` on the client's host, with one try of this time-out.
+fn try_once(client: &Host, timeout: &str) -> Option<i32> {
+    let mut command = wallclock();
+    command.args(["-s", "10.98.0.1", "-t", timeout, "-r", "0", "+%s"]);
+    let output = client.on(&command).output().expect("wallclock runs");
+    output.status.code()
+}
+
+/// The interface disappears while a request is queued. The daemon loses the response to it and no
+/// other, and counts it.
 #[test]
-fn an_interface_that_goes_away_costs_the_answers_that_would_leave_by_it_and_no_more() {
-    let Some((clock, asker)) = two_hosts() else {
+fn lost_interface_costs_only_its_own_responses() {
+    let Some((server, client)) = hosts_or_skip() else {
         return;
     };
-    join(&clock, &asker);
+    connect(&server, &client);
     for listen in [
         &["-l", "10.98.0.1:9527"][..],
         &["-l", "[::]:9527"],
         &["-l", "[fd98::1]:9527", "-l", "10.98.0.1:9527"],
     ] {
-        let mut daemon = Process::start(&mut clock.on(wallclockd().args(listen).arg("--utc")));
+        let mut daemon = Process::start(&mut server.on(wallclockd().args(listen).arg("--utc")));
         daemon.wait_for_address();
-        // A fresh cable may lose the first datagram, and with it a second until the neighbour is asked for again.
-        let ask = |patience: &str| {
-            let mut command = wallclock();
-            command.args(["-s", "10.98.0.1", "-t", patience, "-r", "0", "+%Z"]);
-            let output = asker.on(&command).output().expect("it runs");
-            output.status.code()
-        };
-        assert_eq!(ask(LONG), Some(0), "{listen:?}");
+        // A new veth pair may lose the first datagram; the neighbour is then resolved again after a
+        // second.
+        assert_eq!(try_once(&client, LONG_TIMEOUT), Some(0), "{listen:?}");
         daemon.signal("STOP");
-        assert_eq!(ask("0.3"), Some(3), "{listen:?}");
-        clock.ip("link del eth0");
+        assert_eq!(try_once(&client, "0.3"), Some(3), "{listen:?}");
+        server.ip("link del eth0");
         daemon.signal("CONT");
-        let deadline = Instant::now() + PATIENCE;
-        let [answered, _, _, unsent, _] = loop {
-            let counters = counters(&mut daemon);
-            if counters[0] == 2 || Instant::now() > deadline {
-                break counters;
-            }
-        };
-        assert_eq!((answered, unsent), (2, 1), "{listen:?}");
-        join(&clock, &asker);
-        assert_eq!(ask(LONG), Some(0), "{listen:?}");
-        daemon.signal("TERM");
-        assert!(daemon.wait().success());
-        let last = daemon.log.last().expect("a last line");
-        assert_eq!(read_counter(last, "failed="), 0, "{last}");
+        let mut counters = [0; 5];
+        wait_until("the second request is not received", || {
+            counters = request_counters(&mut daemon);
+            counters[0] == 2
+        });
+        let [_, _, _, unsent, _] = counters;
+        assert_eq!(unsent, 1, "{listen:?}");
+        connect(&server, &client);
+        assert_eq!(try_once(&client, LONG_TIMEOUT), Some(0), "{listen:?}");
+        let last = daemon.terminate();
+        assert_eq!(parse_counter(last, "failed="), 0, "{last}");
     }
 }
 
+/// Sends a broadcast request and prints the response and its source.
+const BROADCAST_CLIENT: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(60)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.sendto(b'%Z', ('10.98.0.255', 9527))
+print(s.recvfrom(99))
+";
+
 #[test]
-fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
-    let Some((clock, asker)) = two_hosts() else {
+fn wildcard_socket_responds_from_requested_address() {
+    let Some((server, client)) = hosts_or_skip() else {
         return;
     };
-    join(&clock, &asker);
-    clock.ip("addr add 10.98.0.7/24 dev eth0");
-    clock.ip("addr add fd98::7/64 dev eth0 nodad");
-    // An address of an interface that the way back does not lead through.
-    clock.ip("addr add 10.99.0.1/32 dev lo");
-    asker.ip("route add 10.99.0.1/32 via 10.98.0.1");
+    connect(&server, &client);
+    server.ip("addr add 10.98.0.7/24 dev eth0");
+    server.ip("addr add fd98::7/64 dev eth0 nodad");
+    // An address of an interface that the route to the client does not use.
+    server.ip("addr add 10.99.0.1/32 dev lo");
+    client.ip("route add 10.99.0.1/32 via 10.98.0.1");
 
     for listen in ["[::]:9527", "0.0.0.0:9527"] {
         let mut daemon =
-            Process::start(&mut clock.on(wallclockd().args(["--listen", listen, "--utc"])));
+            Process::start(&mut server.on(wallclockd().args(["--listen", listen, "--utc"])));
         daemon.wait_for_address();
-        let mut servers = vec!["10.98.0.1", "10.98.0.7", "10.99.0.1"];
+        let mut addresses = vec!["10.98.0.1", "10.98.0.7", "10.99.0.1"];
         if listen.starts_with('[') {
-            servers.extend(["fd98::1", "fd98::7", "fe80::1%eth0"]);
+            addresses.extend(["fd98::1", "fd98::7", "fe80::1%eth0"]);
         }
-        for server in servers {
-            let output = asker
-                .on(wallclock().args(["-s", server, "-t", LONG, "+%Z"]))
-                .output()
-                .expect("it runs");
+        for address in addresses {
+            let output = query_from(&client, address, "+%Z");
             assert_eq!(
                 String::from_utf8_lossy(&output.stdout),
                 "UTC\n",
-                "{server} at {listen}: {output:?}"
+                "{address} at {listen}: {output:?}"
             );
         }
-        // A broadcast's destination is no source for an answer: the address of the interface is.
-        if has("python3") {
-            let script = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(60); \
-                          s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1); \
-                          s.sendto(b'%Z', ('10.98.0.255', 9527)); print(s.recvfrom(99))";
-            let output = asker
-                .on(Command::new("python3").args(["-c", script]))
+        // A broadcast address cannot be a source: the response has the address of the interface.
+        if has_program("python3") {
+            let output = client
+                .on(Command::new("python3").args(["-c", BROADCAST_CLIENT]))
                 .output()
-                .expect("it runs");
-            let heard = String::from_utf8_lossy(&output.stdout);
+                .expect("python3 runs");
             assert_eq!(
-                heard.trim_end(),
+                String::from_utf8_lossy(&output.stdout).trim_end(),
                 "(b'UTC', ('10.98.0.1', 9527))",
                 "{listen}: {output:?}"
             );
         } else {
             skip("no python3");
         }
-        daemon.signal("TERM");
-        assert!(daemon.wait().success());
+        daemon.terminate();
     }
+}
 
-    // One link-local address of its own.
-    let mut daemon = Process::start(&mut clock.on(wallclockd().args([
-        "--listen",
-        "[fe80::1%eth0]:9528",
-        "--utc",
-    ])));
+#[test]
+fn link_local_address_is_served() {
+    let Some((server, client)) = hosts_or_skip() else {
+        return;
+    };
+    connect(&server, &client);
+    let listen = ["--listen", "[fe80::1%eth0]:9528", "--utc"];
+    let mut daemon = Process::start(&mut server.on(wallclockd().args(listen)));
     daemon.wait_for_address();
-    let output = asker
-        .on(wallclock().args(["-s", "[fe80::1%eth0]:9528", "-t", LONG, "+%Z"]))
-        .output()
-        .expect("it runs");
+    let output = query_from(&client, "[fe80::1%eth0]:9528", "+%Z");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         "UTC\n",
@@ -193,17 +211,30 @@ fn a_wildcard_daemon_answers_from_whichever_address_another_host_asked() {
     );
 }
 
+/// Sends 500 requests from each of ten addresses.
+const FORGED_REQUESTS: &str = "
+import socket
+for n in range(100, 110):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(('10.98.0.%d' % n, 0))
+    for i in range(500):
+        s.sendto(b'%c', ('10.98.0.1', 9527))
+";
+
+/// Responses to forged sources wait in the kernel until it gives up resolving the neighbour. They
+/// do not delay the responses to others.
 #[test]
-fn answers_that_wait_for_neighbours_who_are_not_there_hold_up_nobody_elses() {
-    let Some((clock, asker)) = two_hosts() else {
+fn unreachable_neighbours_do_not_delay_others() {
+    let Some((server, client)) = hosts_or_skip() else {
         return;
     };
-    if lacks(&["python3"]) {
+    if skip_without(&["python3"]) {
         return;
     }
-    join(&clock, &asker);
-    // The asker is known, and answers for none of its addresses: as if the others were forged.
-    let link = asker
+    connect(&server, &client);
+    // The server has the client's link-layer address. The client itself responds to no ARP
+    // request, as if its further addresses were forged.
+    let link = client
         .on(Command::new("ip").args(["-brief", "link", "show", "eth0"]))
         .output();
     let link = String::from_utf8(link.expect("ip runs").stdout).expect("ASCII");
@@ -211,13 +242,13 @@ fn answers_that_wait_for_neighbours_who_are_not_there_hold_up_nobody_elses() {
         .split_whitespace()
         .nth(2)
         .expect("a link-layer address");
-    clock.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
-    // The kernel gives a neighbour up after three tries, a minute each: what waits for one waits
-    // longer than an asker.
+    server.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
+    // The kernel gives a neighbour up after three tries. With a minute between them, responses to
+    // it wait longer than a client does.
     for (host, setting) in [
-        (&asker, "8 >/proc/sys/net/ipv4/conf/all/arp_ignore"),
+        (&client, "8 >/proc/sys/net/ipv4/conf/all/arp_ignore"),
         (
-            &clock,
+            &server,
             "60000 >/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms",
         ),
     ] {
@@ -227,26 +258,20 @@ fn answers_that_wait_for_neighbours_who_are_not_there_hold_up_nobody_elses() {
         assert!(set.expect("sh runs").success());
     }
     for forged in 100..110 {
-        asker.ip(&format!("addr add 10.98.0.{forged}/24 dev eth0"));
+        client.ip(&format!("addr add 10.98.0.{forged}/24 dev eth0"));
     }
-    let mut daemon = Process::start(&mut clock.on(wallclockd().args(["-l", "10.98.0.1:9527"])));
+    let mut daemon = Process::start(&mut server.on(wallclockd().args(["-l", "10.98.0.1:9527"])));
     daemon.wait_for_address();
-    let ask = |patience: &str| {
-        let mut command = wallclock();
-        command.args(["-s", "10.98.0.1", "-t", patience, "-r", "0", "+%s"]);
-        asker.on(&command).output().expect("it runs").status.code()
-    };
-    assert_eq!(ask(LONG), Some(0));
-    let script = "import socket\nfor n in range(100, 110):\n s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n \
-                  s.bind(('10.98.0.%d' % n, 0))\n for i in range(500): s.sendto(b'%c', ('10.98.0.1', 9527))";
-    let forged = asker
-        .on(Command::new("python3").args(["-c", script]))
+    assert_eq!(try_once(&client, LONG_TIMEOUT), Some(0));
+    let forged = client
+        .on(Command::new("python3").args(["-c", FORGED_REQUESTS]))
         .status();
     assert!(forged.expect("python3 runs").success());
     for _ in 0..10 {
-        assert_eq!(ask(LONG), Some(0), "{:?}", counters(&mut daemon));
+        let status = try_once(&client, LONG_TIMEOUT);
+        assert_eq!(status, Some(0), "{:?}", request_counters(&mut daemon));
     }
-    // Of the 5,000, a busy machine's network may drop some before the daemon.
-    let answered = counters(&mut daemon)[0];
+    // The network of a busy machine may drop some of the 5,000 before the daemon receives them.
+    let answered = request_counters(&mut daemon)[0];
     assert!(answered >= 1_000, "{answered}");
 }

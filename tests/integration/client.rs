@@ -1,4 +1,4 @@
-//! The client as a process: what it prints, what it says, how it ends and how long it takes.
+//! `wallclock` as a process: its output, its exit status, and how long it takes.
 
 use std::net::{ToSocketAddrs, UdpSocket};
 use std::process::{Command, Output};
@@ -6,18 +6,20 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{closed_port, daemon, patient_wallclock, skip, wallclock};
+use support::{closed_port, skip, start_daemon, wallclock, wallclock_long_timeout};
 
-/// So many tries as a client needs on no machine to hear an answer.
-const MANY: [&str; 2] = ["-r", "500"];
+/// More tries than a client needs on any machine.
+const MANY_TRIES: [&str; 2] = ["-r", "500"];
 
+/// Runs a command. Returns its output and how long it took.
 fn run(command: &mut Command) -> (Output, Duration) {
     let start = Instant::now();
-    let output = command.output().expect("it runs");
+    let output = command.output().expect("wallclock runs");
     (output, start.elapsed())
 }
 
-fn said(output: &Output) -> (Option<i32>, &str, &str) {
+/// The exit status, standard output and standard error.
+fn parts(output: &Output) -> (Option<i32>, &str, &str) {
     let text = |bytes| std::str::from_utf8(bytes).expect("UTF-8");
     (
         output.status.code(),
@@ -26,59 +28,62 @@ fn said(output: &Output) -> (Option<i32>, &str, &str) {
     )
 }
 
-/// A server that answers each question as it is told to: all answers go back to whom asked, in
-/// order. The receiver has a message for each question, sent after its answers; it is closed where
-/// the server is wrong.
-fn server(
-    mut answers: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static,
+/// Starts a server that sends, for each request, the datagrams that `respond` returns, in order.
+///
+/// The receiver gets a message for each request, after its responses. It is closed if `respond`
+/// panics.
+fn start_server(
+    mut respond: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static,
 ) -> (String, Receiver<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("an address").to_string();
-    let (asked, questions) = channel();
-    // It ends with this process, or with the first question after the test.
+    let (sender, requests) = channel();
+    // The thread ends with this process, or with the first request after the test.
     thread::spawn(move || {
-        let mut room = [0; 2048];
+        let mut buf = [0; 2048];
         for number in 0.. {
-            let (length, peer) = socket.recv_from(&mut room).expect("a question");
-            for answer in answers(number, &room[..length]) {
-                socket.send_to(&answer, peer).expect("it is sent");
+            let (length, source) = socket.recv_from(&mut buf).expect("a request");
+            for response in respond(number, &buf[..length]) {
+                socket
+                    .send_to(&response, source)
+                    .expect("the response is sent");
             }
-            if asked.send(()).is_err() {
+            if sender.send(()).is_err() {
                 return;
             }
         }
     });
-    (address, questions)
+    (address, requests)
 }
 
-/// A server that never answers.
+/// A server that never responds.
 fn silent_server() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    socket.set_nonblocking(true).expect("it is a socket");
+    socket.set_nonblocking(true).expect("non-blocking");
     let address = socket.local_addr().expect("an address").to_string();
     (socket, address)
 }
 
-/// How many questions have come to a silent server.
-fn questions(server: &UdpSocket) -> usize {
+/// The number of requests that a silent server has received.
+fn count_requests(server: &UdpSocket) -> usize {
     (0..)
         .take_while(|_| server.recv(&mut [0; 2048]).is_ok())
         .count()
 }
 
-/// The nonce and its bar.
-fn nonce(question: &[u8]) -> &[u8] {
-    let (nonce, _) = question.split_at(17);
+/// The tag of a request, with the bar after it.
+fn tag(request: &[u8]) -> &[u8] {
+    let (tag, _) = request.split_at(17);
     assert!(
-        nonce[..16].iter().all(u8::is_ascii_hexdigit) && nonce[16] == b'|',
-        "{question:?}"
+        tag[..16].iter().all(u8::is_ascii_hexdigit) && tag[16] == b'|',
+        "{request:?}"
     );
-    nonce
+    tag
 }
 
 #[test]
-fn an_answer_is_printed_as_date_would() {
-    let (_daemon, address) = daemon();
+fn response_is_printed_as_by_date() {
+    let (_daemon, address) = start_daemon();
     let address = address.to_string();
     for (format, expected) in [
         (&["+%Z"][..], "UTC\n"),
@@ -88,24 +93,24 @@ fn an_answer_is_printed_as_date_would() {
         (&["++%Z"], "+UTC\n"),
         (&["--", "-%Z"], "-UTC\n"),
     ] {
-        let (output, _) = run(patient_wallclock().args(["-s", &address]).args(format));
-        assert_eq!(said(&output), (Some(0), expected, ""));
+        let (output, _) = run(wallclock_long_timeout().args(["-s", &address]).args(format));
+        assert_eq!(parts(&output), (Some(0), expected, ""));
     }
     for format in [&[][..], &[""], &["+"], &[" "]] {
-        let mut command = patient_wallclock();
+        let mut command = wallclock_long_timeout();
         let (output, _) = run(command.env("WALLCLOCK_SERVER", &address).args(format));
-        let (status, printed, _) = said(&output);
+        let (status, stdout, _) = parts(&output);
         assert_eq!(status, Some(0));
-        chrono::NaiveDateTime::parse_from_str(printed, "%Y-%m-%d %H:%M:%S\n").expect(printed);
+        chrono::NaiveDateTime::parse_from_str(stdout, "%Y-%m-%d %H:%M:%S\n").expect(stdout);
     }
 }
 
 #[test]
-fn a_refusal_of_the_server_is_status_1() {
-    let (_daemon, address) = daemon();
-    let (output, _) = run(patient_wallclock().args(["-s", &address.to_string(), "%500d"]));
+fn error_response_is_status_1() {
+    let (_daemon, address) = start_daemon();
+    let (output, _) = run(wallclock_long_timeout().args(["-s", &address.to_string(), "%500d"]));
     assert_eq!(
-        said(&output),
+        parts(&output),
         (
             Some(1),
             "",
@@ -113,42 +118,43 @@ fn a_refusal_of_the_server_is_status_1() {
         )
     );
 
-    let (address, _questions) = server(|_, _| vec![b"error: clock\x1b[2J not \xff well".to_vec()]);
-    let (output, _) = run(patient_wallclock().args(["-s", &address]));
-    let (status, printed, told) = said(&output);
-    assert_eq!((status, printed), (Some(1), ""));
+    let (address, _requests) =
+        start_server(|_, _| vec![b"error: clock\x1b[2J not \xff well".to_vec()]);
+    let (output, _) = run(wallclock_long_timeout().args(["-s", &address]));
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(1), ""));
     assert!(
-        told.contains("clock\u{fffd}[2J not") && !told.contains('\x1b'),
-        "{told:?}"
+        stderr.contains("clock\u{fffd}[2J not") && !stderr.contains('\x1b'),
+        "{stderr:?}"
     );
 }
 
 #[test]
-fn a_bad_format_is_status_2_and_never_sent() {
+fn bad_format_is_status_2_and_is_not_sent() {
     let (silent, address) = silent_server();
     let long = format!("%d{}", "x".repeat(1006));
-    for (format, named) in [
+    for (format, expected) in [
         ("%Y %Q", "byte 3: unknown conversion Q"),
         ("+%Y %Q", "byte 3: unknown conversion Q"),
         ("%H:%", "byte 3: conversion ends too early"),
-        ("hello", "no conversion"),
+        ("hello", " in it"),
         (&long, "longer than 1007 bytes"),
     ] {
         let (output, _) = run(wallclock().args(["-s", &address, format]));
-        let (status, printed, told) = said(&output);
-        assert_eq!((status, printed), (Some(2), ""));
+        let (status, stdout, stderr) = parts(&output);
+        assert_eq!((status, stdout), (Some(2), ""));
         assert!(
-            told.starts_with("wallclock: bad format") && told.contains(named),
-            "{told}"
+            stderr.starts_with("wallclock: bad format") && stderr.contains(expected),
+            "{stderr}"
         );
-        assert_eq!(told.lines().count(), 1);
+        assert_eq!(stderr.lines().count(), 1);
     }
-    assert_eq!(questions(&silent), 0);
+    assert_eq!(count_requests(&silent), 0);
 }
 
 #[test]
-fn wrong_usage_is_status_2() {
-    for (arguments, named) in [
+fn usage_error_is_status_2() {
+    for (arguments, expected) in [
         (&["--nonsense"][..], "--nonsense"),
         (&["-t", "0"], "not a time"),
         (&["-t", "-1"], "-1"),
@@ -161,115 +167,121 @@ fn wrong_usage_is_status_2() {
         (&["%d", "%m"], "%m"),
     ] {
         let (output, _) = run(wallclock().args(arguments));
-        let (status, printed, told) = said(&output);
-        assert_eq!((status, printed), (Some(2), ""), "{arguments:?}");
-        assert!(told.contains(named), "{told}");
+        let (status, stdout, stderr) = parts(&output);
+        assert_eq!((status, stdout), (Some(2), ""), "{arguments:?}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }
 
 #[test]
-fn an_empty_variable_is_as_good_as_none() {
+fn empty_environment_variable_counts_as_unset() {
     let mut command = wallclock();
     let (output, _) = run(command.env("WALLCLOCK_SERVER", "").arg("%Q"));
-    let (status, _, told) = said(&output);
-    assert_eq!(status, Some(2), "{told}");
-    assert!(told.contains("unknown conversion Q"), "{told}");
+    let (status, _, stderr) = parts(&output);
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(stderr.contains("unknown conversion Q"), "{stderr}");
 }
 
 #[test]
-fn a_closed_port_is_status_3_without_a_wait() {
+fn closed_port_is_status_3_without_a_wait() {
     let (_closed, address) = closed_port();
     let address = address.to_string();
     let (output, took) = run(wallclock().args(["-s", &address, "-t", "100"]));
-    let (status, printed, told) = said(&output);
-    assert_eq!((status, printed), (Some(3), ""));
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(3), ""));
     assert!(
-        told.contains(&address) && told.contains("Connection refused"),
-        "{told}"
+        stderr.contains(&address) && stderr.contains("Connection refused"),
+        "{stderr}"
     );
-    // Not even the first try was waited for to its end.
+    // The client did not even wait for the first time-out.
     assert!(took < Duration::from_secs(100), "{took:?}");
 }
 
 #[test]
-fn a_silent_server_is_status_3_after_all_its_tries() {
+fn silent_server_is_status_3_after_all_tries() {
     let (silent, address) = silent_server();
     let (output, took) = run(wallclock().args(["-s", &address, "-t", "0.1", "-r", "3"]));
-    let (status, printed, told) = said(&output);
-    assert_eq!((status, printed), (Some(3), ""));
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(3), ""));
     assert!(
-        told.contains(&format!("{address}: no answer within 0.1 s")),
-        "{told}"
+        stderr.contains(&address) && stderr.contains("within 0.1 s"),
+        "{stderr}"
     );
-    assert_eq!(questions(&silent), 4);
+    assert_eq!(count_requests(&silent), 4);
     assert!(took >= Duration::from_millis(400), "{took:?}");
 }
 
 #[test]
-fn an_answer_to_the_second_try_is_an_answer() {
-    let (address, questions) = server(|number, question| match number {
+fn response_to_the_second_try_is_printed() {
+    let (address, requests) = start_server(|number, request| match number {
         0 => Vec::new(),
-        _ => vec![[nonce(question), b"second"].concat()],
+        _ => vec![[tag(request), b"second"].concat()],
     });
-    let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.2"]).args(MANY));
-    assert_eq!(said(&output), (Some(0), "second\n", ""));
-    (0..2).for_each(|_| questions.recv().expect("asked twice"));
+    let (output, _) = run(wallclock()
+        .args(["-s", &address, "-t", "0.2"])
+        .args(MANY_TRIES));
+    assert_eq!(parts(&output), (Some(0), "second\n", ""));
+    (0..2).for_each(|_| requests.recv().expect("two requests"));
 }
 
 #[test]
-fn late_stray_and_forged_answers_are_never_printed() {
+fn late_stray_and_forged_responses_are_ignored() {
     let mut late = Vec::new();
-    let (address, questions) = server(move |number, question| {
+    let (address, requests) = start_server(move |number, request| {
         if number == 0 {
-            late = [nonce(question), b"late"].concat();
+            late = [tag(request), b"late"].concat();
             return Vec::new();
         }
-        let answer = [nonce(question), b"right"].concat();
+        let correct = [tag(request), b"right"].concat();
         vec![
             late.clone(),
             b"2026-07-05 01:05:07".to_vec(),
             b"0123456789abcdef|forged".to_vec(),
-            nonce(question)[..16].to_vec(),
+            tag(request)[..16].to_vec(),
             Vec::new(),
-            answer,
+            correct,
         ]
     });
-    let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.3"]).args(MANY));
-    assert_eq!(said(&output), (Some(0), "right\n", ""));
-    (0..2).for_each(|_| questions.recv().expect("asked twice"));
+    let (output, _) = run(wallclock()
+        .args(["-s", &address, "-t", "0.3"])
+        .args(MANY_TRIES));
+    assert_eq!(parts(&output), (Some(0), "right\n", ""));
+    (0..2).for_each(|_| requests.recv().expect("two requests"));
 }
 
 #[test]
-fn stray_answers_do_not_lengthen_the_wait() {
+fn stray_responses_do_not_extend_the_timeout() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("an address").to_string();
-    let (over, told) = channel::<()>();
+    let (stop, stopped) = channel::<()>();
     let thread = thread::spawn(move || {
-        let (_, peer) = socket.recv_from(&mut [0; 2048]).expect("a question");
-        // Without end: had each a time-out of its own, so would the wait be.
-        while told.recv_timeout(Duration::from_millis(20)).is_err() {
-            let _ = socket.send_to(b"stray", peer);
+        let (_, source) = socket.recv_from(&mut [0; 2048]).expect("a request");
+        // Until the client ends: if each restarted the time-out, the client would never end.
+        while stopped.recv_timeout(Duration::from_millis(20)).is_err() {
+            let _ = socket.send_to(b"stray", source);
         }
     });
     let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.2", "-r", "0"]));
-    over.send(()).expect("the thread waits for it");
-    thread.join().expect("asked once");
+    stop.send(()).expect("the thread waits for this");
+    thread.join().expect("one request");
     assert_eq!(output.status.code(), Some(3));
 }
 
 #[test]
-fn an_answer_from_another_port_is_not_heard() {
-    let asked = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address = asked.local_addr().expect("an address").to_string();
+fn response_from_another_port_is_ignored() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = server.local_addr().expect("an address").to_string();
     let thread = thread::spawn(move || {
-        let mut room = [0; 2048];
-        let (length, peer) = asked.recv_from(&mut room).expect("a question");
-        let answer = [nonce(&room[..length]), b"overheard"].concat();
-        let liar = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        liar.send_to(&answer, peer).expect("it is sent");
+        let mut buf = [0; 2048];
+        let (length, source) = server.recv_from(&mut buf).expect("a request");
+        let response = [tag(&buf[..length]), b"forged"].concat();
+        let other = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        other
+            .send_to(&response, source)
+            .expect("the response is sent");
     });
     let (output, _) = run(wallclock().args(["-s", &address, "-t", "0.2", "-r", "0"]));
-    thread.join().expect("asked once");
+    thread.join().expect("one request");
     assert_eq!(
         (output.status.code(), &output.stdout[..]),
         (Some(3), &b""[..])
@@ -277,106 +289,108 @@ fn an_answer_from_another_port_is_not_heard() {
 }
 
 #[test]
-fn servers_are_tried_in_order_until_one_answers() {
-    let (_daemon, address) = daemon();
+fn servers_are_tried_in_order_until_one_responds() {
+    let (_daemon, address) = start_daemon();
     let (silent, silent_address) = silent_server();
     let (_closed, closed) = closed_port();
     let closed = closed.to_string();
     let mut command = wallclock();
     command.args(["-s", &closed, "-s", &silent_address]);
     command.args(["-s", &address.to_string(), "-t", "0.2", "%Z"]);
-    let (output, took) = run(command.args(MANY));
-    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+    let (output, took) = run(command.args(MANY_TRIES));
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
     assert!(
-        took >= Duration::from_millis(200) && questions(&silent) >= 1,
-        "the silent one was asked first: {took:?}"
+        took >= Duration::from_millis(200) && count_requests(&silent) >= 1,
+        "the silent server is tried first: {took:?}"
     );
 
     let list = format!("{closed},{address}");
-    let mut command = patient_wallclock();
+    let mut command = wallclock_long_timeout();
     let (output, _) = run(command.env("WALLCLOCK_SERVER", list).arg("%Z"));
-    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
 }
 
 #[test]
-fn a_server_whose_clock_nobody_keeps_gives_way_to_the_next() {
-    let unsynchronised = || server(|_, _| vec![b"error: clock not synchronised".to_vec()]);
-    let (first, questions) = unsynchronised();
-    let (_daemon, address) = daemon();
-    let mut command = patient_wallclock();
+fn after_an_unsynchronised_server_the_next_is_tried() {
+    let unsynchronised = || start_server(|_, _| vec![b"error: clock not synchronised".to_vec()]);
+    let (first, requests) = unsynchronised();
+    let (_daemon, address) = start_daemon();
+    let mut command = wallclock_long_timeout();
     let (output, _) = run(command.args(["-s", &first, "-s", &address.to_string(), "%Z"]));
-    assert_eq!(said(&output), (Some(0), "UTC\n", ""));
-    questions.recv().expect("asked once");
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
+    requests.recv().expect("a request");
 
-    // Where it is all there is, that is the answer, and it is asked only once.
-    let (first, questions) = unsynchronised();
+    // If no other server responds, its error response is printed. It gets one request.
+    let (first, requests) = unsynchronised();
     let (_closed, closed) = closed_port();
-    let mut command = patient_wallclock();
+    let mut command = wallclock_long_timeout();
     let (output, _) = run(command.args(["-s", &first, "-s", &closed.to_string(), "%Z"]));
     let expected = format!("wallclock: {first}: clock not synchronised\n");
-    assert_eq!(said(&output), (Some(1), "", expected.as_str()));
-    questions.recv().expect("asked once");
-    assert!(questions.try_recv().is_err(), "asked twice");
+    assert_eq!(parts(&output), (Some(1), "", expected.as_str()));
+    requests.recv().expect("a request");
+    assert!(requests.try_recv().is_err(), "two requests");
 }
 
 #[test]
-fn a_name_stands_for_all_its_addresses() {
-    // localhost is 127.0.0.1, and ::1 where the host says so; the daemon is on the first only.
-    let (_daemon, address) = daemon();
+fn all_addresses_of_a_name_are_tried() {
+    // localhost is 127.0.0.1, on some hosts ::1 as well. The daemon listens on the first one only.
+    let (_daemon, address) = start_daemon();
     let name = format!("localhost:{}", address.port());
     if name.to_socket_addrs().is_err() {
         return skip("no address for the name localhost");
     }
     for family in [&[][..], &["-4"]] {
-        let (output, _) = run(patient_wallclock().args(["-s", &name, "%Z"]).args(family));
-        assert_eq!(said(&output), (Some(0), "UTC\n", ""));
+        let (output, _) = run(wallclock_long_timeout()
+            .args(["-s", &name, "%Z"])
+            .args(family));
+        assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
     }
 }
 
 #[test]
-fn a_family_that_a_server_lacks_is_named() {
-    for (host, family, named) in [
+fn missing_address_family_is_named() {
+    for (host, family, expected) in [
         ("127.0.0.1", "-6", "no IPv6 address"),
         ("[::1]", "-4", "no IPv4 address"),
     ] {
         let (output, _) = run(wallclock().args(["-s", host, family]));
-        let (status, _, told) = said(&output);
+        let (status, _, stderr) = parts(&output);
         assert_eq!(status, Some(3));
-        assert!(told.contains(named), "{told}");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }
 
 #[test]
-fn a_name_that_cannot_be_resolved_fails_only_alone() {
-    let (_daemon, address) = daemon();
+fn unresolvable_name_does_not_stop_the_others() {
+    let (_daemon, address) = start_daemon();
     let (output, _) = run(wallclock().args(["-s", "no-such-host.invalid"]));
-    let (status, printed, told) = said(&output);
-    assert_eq!((status, printed), (Some(3), ""));
-    assert!(told.contains("no-such-host.invalid"), "{told}");
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(3), ""));
+    assert!(stderr.contains("no-such-host.invalid"), "{stderr}");
 
-    let (output, _) = run(patient_wallclock().args([
+    let (output, _) = run(wallclock_long_timeout().args([
         "-s",
         "no-such-host.invalid",
         "-s",
         &address.to_string(),
         "%Z",
     ]));
-    let (status, printed, told) = said(&output);
-    assert_eq!((status, printed), (Some(0), "UTC\n"));
-    assert!(told.contains("no-such-host.invalid"), "{told}");
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(0), "UTC\n"));
+    assert!(stderr.contains("no-such-host.invalid"), "{stderr}");
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_status_1() {
-    let (_daemon, address) = daemon();
+fn write_error_is_status_1() {
+    let (_daemon, address) = start_daemon();
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
         .expect("/dev/full");
-    let (output, _) = run(patient_wallclock()
+    let (output, _) = run(wallclock_long_timeout()
         .args(["-s", &address.to_string()])
         .stdout(full));
-    let (status, _, told) = said(&output);
+    let (status, _, stderr) = parts(&output);
     assert_eq!(status, Some(1));
-    assert!(told.contains("standard output"), "{told}");
+    assert!(stderr.contains("standard output"), "{stderr}");
 }

@@ -1,50 +1,78 @@
-//! A kernel that fails: no fault stops the loop, none makes it spin, and it is over as soon as the kernel recovers.
+//! System calls that fail: no fault stops the daemon's loop or makes it spin, and the daemon works
+//! again as soon as the call does.
 //!
-//! The calls fail in a preloaded library, in front of the very binary that is shipped: unlike a seccomp filter it can heal
-//! and count, and unlike a fake in the batch's place it tries the real batch.
+//! A preloaded library makes the calls of the released program fail. Unlike a seccomp filter it can
+//! end a fault and count; unlike a fake in the program it tests the real calls.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use support::faults::{Call, Discipline, Faults};
+use support::faults::{Call, ClockStatus, Faults};
 use support::{
-    PATIENCE, Process, ask, counters, follows, line_to, read_counter, skip, stays, until,
-    wallclockd,
+    HANG_TIMEOUT, Process, assert_response_becomes, assert_response_stays, connected_socket,
+    parse_counter, query, request_counters, skip, wait_until, wallclockd,
 };
 
-const ONE: &[&str] = &[];
-const TWO: &[&str] = &["-l", "127.0.0.1:0"];
+/// Arguments of a daemon with one socket.
+const ONE_SOCKET: &[&str] = &[];
+/// Arguments of a daemon with two sockets.
+const TWO_SOCKETS: &[&str] = &["-l", "127.0.0.1:0"];
 
-struct Failing {
+/// A daemon whose system calls can be made to fail.
+struct FaultyDaemon {
     process: Process,
     address: SocketAddr,
     faults: Faults,
 }
 
-/// A daemon in front of a kernel that can be made to fail.
-fn failing(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Failing> {
+/// Starts a daemon with the faults that `prepare` sets. Skips the test without a C compiler.
+fn start_or_skip(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<FaultyDaemon> {
     let mut command = wallclockd();
     command.args(["-l", "127.0.0.1:0", "--utc"]).args(arguments);
-    let Some(faults) = Faults::of(&mut command) else {
+    let Some(faults) = Faults::preload(&mut command) else {
         skip("no cc (Debian package gcc)");
         return None;
     };
     prepare(&faults);
     let mut process = Process::start(&mut command);
     let address = process.wait_for_address();
-    Some(Failing {
+    Some(FaultyDaemon {
         process,
         address,
         faults,
     })
 }
 
+impl FaultyDaemon {
+    /// Sends a request from a new socket, which does not wait for the response.
+    fn send(&self, request: &[u8]) {
+        connected_socket(self.address)
+            .send(request)
+            .expect("the request is sent");
+    }
+
+    fn query(&self, request: &[u8]) -> Vec<u8> {
+        query(self.address, request)
+    }
+
+    fn unsent(&mut self) -> u64 {
+        let [_, _, _, unsent, _] = request_counters(&mut self.process);
+        unsent
+    }
+
+    /// The line with counters and status that the daemon logs at SIGUSR1.
+    fn status_line(&mut self) -> String {
+        self.process.signal("USR1");
+        self.process.wait_for(" answered=")
+    }
+}
+
 #[test]
-fn an_answer_that_the_kernel_refuses_is_counted_as_unsent_and_the_next_one_goes() {
-    let Some(mut daemon) = failing(ONE, |_| {}) else {
+fn failed_send_is_counted_and_the_next_succeeds() {
+    let Some(mut daemon) = start_or_skip(ONE_SOCKET, |_| {}) else {
         return;
     };
-    let mut expected = 0;
+    let mut failed = 0;
     for errno in [
         libc::ENOBUFS,
         libc::ENOMEM,
@@ -56,246 +84,244 @@ fn an_answer_that_the_kernel_refuses_is_counted_as_unsent_and_the_next_one_goes(
         libc::EIO,
     ] {
         daemon.faults.fail(Call::Send, errno, 1);
-        line_to(daemon.address).send(b"%s").expect("it is sent");
-        until("the answer is not tried", || {
-            daemon.faults.failed(Call::Send) > expected
+        daemon.send(b"%s");
+        wait_until("the daemon does not send", || {
+            daemon.faults.failures(Call::Send) > failed
         });
-        daemon.faults.heal(Call::Send);
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "after errno {errno}");
-        expected += 1;
-        assert_eq!(
-            counters(&mut daemon.process)[3],
-            expected as u64,
-            "errno {errno}"
-        );
+        daemon.faults.clear(Call::Send);
+        assert_eq!(daemon.query(b"%Z"), b"UTC", "after errno {errno}");
+        failed += 1;
+        assert_eq!(daemon.unsent(), failed as u64, "errno {errno}");
     }
 }
 
+/// The destination of a request may be no valid source by the time of the response. The daemon then
+/// sends again and lets the kernel choose the source.
 #[test]
-fn an_address_that_is_no_source_any_more_is_replaced_by_the_routes() {
-    let Some(mut daemon) = failing(&["-l", "0.0.0.0:0"], |_| {}) else {
+fn invalid_source_is_replaced_by_the_kernels_choice() {
+    let Some(mut daemon) = start_or_skip(&["-l", "0.0.0.0:0"], |_| {}) else {
         return;
     };
-    // Only a socket on a wildcard address says where it answers from.
+    // The second socket: only on a wildcard address does the daemon set the source.
     daemon.address = daemon.process.wait_for_address();
     for errno in [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH] {
         daemon.faults.fail(Call::Send, errno, 1);
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "errno {errno}");
-        // Where the second try fails too, the answer stays here.
+        assert_eq!(daemon.query(b"%Z"), b"UTC", "errno {errno}");
+        // If the second try fails too, the response is not sent.
         daemon.faults.fail(Call::Send, errno, 2);
-        line_to(daemon.address).send(b"%s").expect("it is sent");
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
+        daemon.send(b"%s");
+        assert_eq!(daemon.query(b"%Z"), b"UTC");
     }
-    assert_eq!(counters(&mut daemon.process)[3], 3);
+    assert_eq!(daemon.unsent(), 3);
 }
 
 #[test]
-fn an_interrupted_call_is_made_again_and_counts_as_nothing() {
+fn interrupted_call_is_repeated_and_not_counted() {
     for (sockets, call) in [
-        (ONE, Call::Receive),
-        (TWO, Call::Receive),
-        (ONE, Call::Send),
-        (TWO, Call::Send),
-        (TWO, Call::Poll),
+        (ONE_SOCKET, Call::Receive),
+        (TWO_SOCKETS, Call::Receive),
+        (ONE_SOCKET, Call::Send),
+        (TWO_SOCKETS, Call::Send),
+        (TWO_SOCKETS, Call::Poll),
     ] {
-        let Some(mut daemon) = failing(sockets, |_| {}) else {
+        let Some(mut daemon) = start_or_skip(sockets, |_| {}) else {
             return;
         };
         daemon.faults.fail(call, libc::EINTR, 5);
-        // The call that sleeps fails when it is made next.
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?}");
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?}");
-        until("it fails five times", || daemon.faults.failed(call) == 5);
-        assert_eq!(counters(&mut daemon.process), [2, 0, 0, 0, 0]);
+        // A call that is blocked now fails the next time, so one request is not enough.
+        assert_eq!(daemon.query(b"%Z"), b"UTC", "{call:?}");
+        assert_eq!(daemon.query(b"%Z"), b"UTC", "{call:?}");
+        wait_until("the call does not fail five times", || {
+            daemon.faults.failures(call) == 5
+        });
+        assert_eq!(request_counters(&mut daemon.process), [2, 0, 0, 0, 0]);
     }
 }
 
 #[test]
-fn a_full_send_buffer_is_waited_for_once_a_batch() {
-    let Some(mut daemon) = failing(ONE, |_| {}) else {
+fn full_send_buffer_is_waited_for_once_per_batch() {
+    let Some(mut daemon) = start_or_skip(ONE_SOCKET, |_| {}) else {
         return;
     };
     daemon.faults.fail(Call::Send, libc::EAGAIN, 1);
-    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
-    assert_eq!(counters(&mut daemon.process)[3], 0);
-    daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
-    line_to(daemon.address).send(b"%s").expect("it is sent");
-    until("it fails", || daemon.faults.failed(Call::Send) == 2);
-    // That wait was in vain, so the next batch is given up without one, and for the time being all
-    // that follow. Had each a wait of its own, the twenty would take twice as long as anything is
-    // waited for here.
-    daemon.faults.stretch(PATIENCE / 10);
-    let given_up = Instant::now();
+    assert_eq!(daemon.query(b"%Z"), b"UTC");
+    assert_eq!(daemon.unsent(), 0);
+    daemon.faults.fail_always(Call::Send, libc::EAGAIN);
+    daemon.send(b"%s");
+    wait_until("the send does not fail", || {
+        daemon.faults.failures(Call::Send) == 2
+    });
+    // That wait ended in a time-out. The next batches are dropped without a wait: if each had one
+    // of its own, the twenty would take twice the limit of this test.
+    daemon.faults.set_min_send_wait(HANG_TIMEOUT / 10);
+    let start = Instant::now();
     for number in 1..=20 {
-        line_to(daemon.address).send(b"%s").expect("it is sent");
-        until("it fails", || {
-            daemon.faults.failed(Call::Send) == 2 + number
+        daemon.send(b"%s");
+        wait_until("the send does not fail", || {
+            daemon.faults.failures(Call::Send) == 2 + number
         });
     }
-    assert!(given_up.elapsed() < PATIENCE);
-    daemon.faults.heal(Call::Send);
-    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
-    assert_eq!(counters(&mut daemon.process)[3], 21);
+    assert!(start.elapsed() < HANG_TIMEOUT);
+    daemon.faults.clear(Call::Send);
+    assert_eq!(daemon.query(b"%Z"), b"UTC");
+    assert_eq!(daemon.unsent(), 21);
 }
 
+/// The daemon tries each socket once and then pauses for 10 ms. Only a receive that finds nothing
+/// may occur in normal operation: the first 64 of those cause no pause.
 #[test]
-fn a_lasting_fault_does_not_make_it_spin_and_the_first_question_after_it_is_answered() {
+fn lasting_fault_does_not_spin_and_ends_at_once() {
     for (sockets, call, errno) in [
-        (ONE, Call::Receive, libc::ENOMEM),
-        (TWO, Call::Receive, libc::ENOMEM),
-        (ONE, Call::Receive, libc::ENETDOWN),
-        (TWO, Call::Receive, libc::EIO),
-        (ONE, Call::Receive, libc::ECONNREFUSED),
-        (ONE, Call::Receive, libc::EAGAIN),
-        (TWO, Call::Receive, libc::EAGAIN),
-        (TWO, Call::Poll, libc::ENOMEM),
-        (TWO, Call::Poll, libc::EINVAL),
-        (ONE, Call::Send, libc::ENETDOWN),
-        (ONE, Call::Send, libc::EAGAIN),
+        (ONE_SOCKET, Call::Receive, libc::ENOMEM),
+        (TWO_SOCKETS, Call::Receive, libc::ENOMEM),
+        (ONE_SOCKET, Call::Receive, libc::ENETDOWN),
+        (TWO_SOCKETS, Call::Receive, libc::EIO),
+        (ONE_SOCKET, Call::Receive, libc::ECONNREFUSED),
+        (ONE_SOCKET, Call::Receive, libc::EAGAIN),
+        (TWO_SOCKETS, Call::Receive, libc::EAGAIN),
+        (TWO_SOCKETS, Call::Poll, libc::ENOMEM),
+        (TWO_SOCKETS, Call::Poll, libc::EINVAL),
+        (ONE_SOCKET, Call::Send, libc::ENETDOWN),
+        (ONE_SOCKET, Call::Send, libc::EAGAIN),
     ] {
-        let Some(mut daemon) = failing(sockets, |_| {}) else {
+        let Some(mut daemon) = start_or_skip(sockets, |_| {}) else {
             return;
         };
-        ask(daemon.address, b"%s");
-        let client = line_to(daemon.address);
-        daemon.faults.fail_for_ever(call, errno);
-        // Wakes it up: poll(2) fails when it is entered next.
+        let case = format!("{call:?} errno {errno}");
+        daemon.query(b"%s");
+        let client = connected_socket(daemon.address);
+        daemon.faults.fail_always(call, errno);
+        // The signal ends a call that is blocked now, so that the daemon makes it again.
         daemon.process.signal("USR1");
-        client.send(b"%Z").expect("it is sent");
-        until("the call fails", || daemon.faults.failed(call) > 0);
-        // It looks at each socket, then pauses for 10 ms, but for the first 64 times that a look in
-        // vain may be in order.
-        let (start, before) = (Instant::now(), daemon.faults.failed(call));
+        client.send(b"%Z").expect("the request is sent");
+        wait_until("the call does not fail", || {
+            daemon.faults.failures(call) > 0
+        });
+        let (start, before) = (Instant::now(), daemon.faults.failures(call));
         std::thread::sleep(Duration::from_millis(300));
-        let calls = daemon.faults.failed(call) - before;
-        let in_order = if errno == libc::EAGAIN { 64 } else { 0 };
-        let turns = start.elapsed().as_millis() / 10 + 2 + in_order;
-        let due = turns * if sockets == TWO { 2 } else { 1 };
+        let failures = daemon.faults.failures(call) - before;
+        let without_pause = if errno == libc::EAGAIN { 64 } else { 0 };
+        let turns = start.elapsed().as_millis() / 10 + 2 + without_pause;
+        let limit = turns * if sockets == TWO_SOCKETS { 2 } else { 1 };
         assert!(
-            calls.unsigned_abs() as u128 <= due,
-            "{call:?} errno {errno}: {calls} calls where {due} were due"
+            u128::from(failures.unsigned_abs()) <= limit,
+            "{case}: {failures} failures, the limit is {limit}"
         );
-        daemon.faults.heal(call);
-        assert_eq!(ask(daemon.address, b"%Z"), b"UTC", "{call:?} errno {errno}");
-        daemon.process.signal("TERM");
-        assert!(daemon.process.wait().success());
-        let last = daemon.process.log.last().expect("a last line");
+        daemon.faults.clear(call);
+        assert_eq!(daemon.query(b"%Z"), b"UTC", "{case}");
+        let last = daemon.process.terminate();
         let counter = if call == Call::Send {
             "unsent="
         } else {
             "failed="
         };
-        assert!(
-            read_counter(last, counter) > 0,
-            "{call:?} errno {errno}: {last}"
-        );
-        assert!(
-            !daemon.process.log.iter().any(|line| line.contains("ERROR")),
-            "{:#?}",
-            daemon.process.log
-        );
+        assert!(parse_counter(last, counter) > 0, "{case}: {last}");
+        let log = &daemon.process.log;
+        assert!(!log.iter().any(|line| line.contains("ERROR")), "{log:#?}");
     }
 }
 
 #[test]
-fn the_order_to_stop_is_heard_while_the_kernel_fails() {
+fn sigterm_stops_a_daemon_whose_calls_fail() {
     for (sockets, call, errno) in [
-        (ONE, Call::Receive, libc::ENOMEM),
-        (TWO, Call::Receive, libc::ENOMEM),
-        (TWO, Call::Poll, libc::ENOMEM),
-        (ONE, Call::Send, libc::ENOBUFS),
+        (ONE_SOCKET, Call::Receive, libc::ENOMEM),
+        (TWO_SOCKETS, Call::Receive, libc::ENOMEM),
+        (TWO_SOCKETS, Call::Poll, libc::ENOMEM),
+        (ONE_SOCKET, Call::Send, libc::ENOBUFS),
     ] {
-        let Some(mut daemon) = failing(sockets, |_| {}) else {
+        let Some(mut daemon) = start_or_skip(sockets, |_| {}) else {
             return;
         };
-        daemon.faults.fail_for_ever(call, errno);
-        line_to(daemon.address).send(b"%s").expect("it is sent");
-        until("the call fails", || daemon.faults.failed(call) > 0);
-        daemon.process.signal("TERM");
-        assert!(daemon.process.wait().success(), "{call:?}");
+        daemon.faults.fail_always(call, errno);
+        daemon.send(b"%s");
+        wait_until("the call does not fail", || {
+            daemon.faults.failures(call) > 0
+        });
+        daemon.process.terminate();
     }
 }
 
 #[test]
-fn synchronised_and_unsynchronised_kernels_are_told_apart() {
-    let Some(mut daemon) = failing(ONE, |faults| faults.discipline(Discipline::Unsynchronised))
-    else {
+fn sigterm_stops_a_daemon_with_a_full_send_buffer() {
+    for sockets in [ONE_SOCKET, TWO_SOCKETS] {
+        let Some(mut daemon) = start_or_skip(sockets, |_| {}) else {
+            return;
+        };
+        daemon.faults.fail_always(Call::Send, libc::EAGAIN);
+        daemon.process.signal("STOP");
+        let client = connected_socket(daemon.address);
+        for _ in 0..400 {
+            client.send(b"%s").expect("the request is queued");
+        }
+        daemon.process.signal("TERM");
+        daemon.process.signal("CONT");
+        assert!(daemon.process.wait().success());
+        let last = daemon.process.log.last().expect("a last line");
+        assert_eq!(
+            parse_counter(last, "answered="),
+            parse_counter(last, "unsent=")
+        );
+    }
+}
+
+#[test]
+fn signal_during_a_send_wait_loses_no_response() {
+    let Some(daemon) = start_or_skip(ONE_SOCKET, |_| {}) else {
+        return;
+    };
+    // Only the signal ends the wait before the client's time-out.
+    daemon.faults.set_min_send_wait(2 * HANG_TIMEOUT);
+    let client = connected_socket(daemon.address);
+    for _ in 0..5 {
+        // After a complete batch the daemon may wait again.
+        daemon.query(b"%Z");
+        daemon.faults.fail_always(Call::Send, libc::EAGAIN);
+        let before = daemon.faults.failures(Call::Send);
+        client.send(b"%Z").expect("the request is sent");
+        wait_until("the daemon does not wait", || {
+            daemon.faults.failures(Call::Send) > before
+        });
+        daemon.faults.clear(Call::Send);
+        daemon.process.signal("USR1");
+        client.recv(&mut [0; 64]).expect("a response");
+    }
+}
+
+#[test]
+fn clock_status_changes_are_logged() {
+    let unsynchronised = |faults: &Faults| faults.set_clock_status(ClockStatus::Unsynchronised);
+    let Some(mut daemon) = start_or_skip(ONE_SOCKET, unsynchronised) else {
         return;
     };
     let warning = daemon.process.wait_for("WARN");
     assert!(
-        warning.contains("unsynchronised") && warning.contains("since 20"),
+        warning.contains("not synchronised") && warning.contains("since 20"),
         "{warning}"
     );
-    daemon.process.signal("USR1");
+    let status = daemon.status_line();
     assert!(
-        daemon
-            .process
-            .wait_for(" answered=")
-            .contains(" clock=unsynchronised since=20")
+        status.contains(" clock=unsynchronised since=20"),
+        "{status}"
     );
-    daemon.faults.discipline(Discipline::Synchronised);
-    stays(daemon.address, b"%Z", b"UTC", Instant::now());
+    daemon.faults.set_clock_status(ClockStatus::Synchronised);
+    assert_response_stays(daemon.address, b"%Z", b"UTC", Instant::now());
     let line = daemon.process.wait_for("synchronised again");
     assert!(line.contains("1500 us"), "{line}");
-    daemon.process.signal("USR1");
+    let status = daemon.status_line();
     assert!(
-        daemon
-            .process
-            .wait_for(" answered=")
-            .contains(" clock=synchronised error=1500us")
+        status.contains(" clock=synchronised error=1500us"),
+        "{status}"
     );
-    daemon.process.signal("TERM");
-    assert!(daemon.process.wait().success());
-    let warnings = daemon
-        .process
-        .log
-        .iter()
-        .filter(|line| line.contains("WARN"))
-        .count();
+    daemon.process.terminate();
+    let is_warning = |line: &&String| line.contains("WARN");
+    let warnings = daemon.process.log.iter().filter(is_warning).count();
     assert_eq!(warnings, 1, "{:#?}", daemon.process.log);
 }
 
 #[test]
-fn a_daemon_that_requires_a_synchronised_clock_tells_no_time_without() {
-    let Some(daemon) = failing(&["--require-sync"], |faults| {
-        faults.discipline(Discipline::Synchronised)
-    }) else {
-        return;
-    };
-    assert_eq!(ask(daemon.address, b"%Z"), b"UTC");
-    daemon.faults.discipline(Discipline::Unsynchronised);
-    follows(
-        daemon.address,
-        b"%Z",
-        b"error: clock not synchronised",
-        Instant::now(),
-    );
-    assert_eq!(ask(daemon.address, b""), b"error: clock not synchronised");
-    assert_eq!(
-        ask(daemon.address, b"%s.%N"),
-        b"error: clock not synchronised"
-    );
-    assert_eq!(
-        ask(daemon.address, b"%Q"),
-        b"error: byte 0: unknown conversion Q"
-    );
-    daemon.faults.discipline(Discipline::Synchronised);
-    follows(daemon.address, b"%Z", b"UTC", Instant::now());
-    // Who may not ask the kernel does not know either.
-    daemon.faults.fail_for_ever(Call::Clock, libc::EPERM);
-    follows(
-        daemon.address,
-        b"%Z",
-        b"error: clock not synchronised",
-        Instant::now(),
-    );
-}
-
-#[test]
-fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
-    let Some(mut daemon) = failing(ONE, |faults| faults.fail_for_ever(Call::Clock, libc::EPERM))
-    else {
+fn unknown_clock_status_is_logged_once() {
+    let forbidden = |faults: &Faults| faults.fail_always(Call::Clock, libc::EPERM);
+    let Some(mut daemon) = start_or_skip(ONE_SOCKET, forbidden) else {
         return;
     };
     let line = daemon.process.wait_for("is unknown");
@@ -305,70 +331,37 @@ fn a_kernel_that_may_not_be_asked_is_said_to_be_unknown_once() {
             && line.contains("SystemCallFilter=adjtimex clock_adjtime clock_adjtime64"),
         "{line}"
     );
-    // Two looks more.
+    // The daemon reads the status at least twice more.
     for _ in 0..2 {
-        stays(daemon.address, b"%Z", b"UTC", Instant::now());
+        assert_response_stays(daemon.address, b"%Z", b"UTC", Instant::now());
     }
-    daemon.process.signal("TERM");
-    assert!(daemon.process.wait().success());
-    assert_eq!(
-        daemon
-            .process
-            .log
-            .iter()
-            .filter(|line| line.contains("is unknown"))
-            .count(),
-        1
-    );
-    assert!(
-        daemon
-            .process
-            .log
-            .last()
-            .is_some_and(|line| line.ends_with(" clock=unknown"))
-    );
+    let last = daemon.process.terminate();
+    assert!(last.ends_with(" clock=unknown"), "{last}");
+    let is_warning = |line: &&String| line.contains("is unknown");
+    let warnings = daemon.process.log.iter().filter(is_warning).count();
+    assert_eq!(warnings, 1, "{:#?}", daemon.process.log);
 }
 
 #[test]
-fn told_to_stop_with_a_full_send_buffer_it_ends() {
-    for sockets in [ONE, TWO] {
-        let Some(mut daemon) = failing(sockets, |_| {}) else {
-            return;
-        };
-        daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
-        daemon.process.signal("STOP");
-        let client = line_to(daemon.address);
-        for _ in 0..400 {
-            client.send(b"%s").expect("it is queued");
-        }
-        daemon.process.signal("TERM");
-        daemon.process.signal("CONT");
-        assert!(daemon.process.wait().success());
-        let last = daemon.process.log.last().expect("a last line");
-        assert_eq!(
-            read_counter(last, "answered="),
-            read_counter(last, "unsent=")
-        );
-    }
-}
-
-#[test]
-fn a_signal_while_a_full_send_buffer_is_waited_for_costs_no_answer() {
-    let Some(daemon) = failing(ONE, |_| {}) else {
+fn rule_5_require_sync_refuses_if_not_synchronised() {
+    const REFUSAL: &[u8] = b"error: clock not synchronised";
+    let synchronised = |faults: &Faults| faults.set_clock_status(ClockStatus::Synchronised);
+    let Some(daemon) = start_or_skip(&["--require-sync"], synchronised) else {
         return;
     };
-    // Nothing but the signal ends the wait in time.
-    daemon.faults.stretch(2 * PATIENCE);
-    let client = line_to(daemon.address);
-    for _ in 0..5 {
-        // What went out whole makes it patient again.
-        ask(daemon.address, b"%Z");
-        daemon.faults.fail_for_ever(Call::Send, libc::EAGAIN);
-        let failed = daemon.faults.failed(Call::Send);
-        client.send(b"%Z").expect("it is sent");
-        until("it waits", || daemon.faults.failed(Call::Send) > failed);
-        daemon.faults.heal(Call::Send);
-        daemon.process.signal("USR1");
-        client.recv(&mut [0; 64]).expect("an answer");
-    }
+    let assert_becomes = |expected: &[u8]| {
+        assert_response_becomes(daemon.address, b"%Z", expected, Instant::now());
+    };
+    assert_eq!(daemon.query(b"%Z"), b"UTC");
+    daemon.faults.set_clock_status(ClockStatus::Unsynchronised);
+    assert_becomes(REFUSAL);
+    assert_eq!(daemon.query(b""), REFUSAL);
+    assert_eq!(daemon.query(b"%s.%N"), REFUSAL);
+    // Rule 4 comes first.
+    assert_eq!(daemon.query(b"%Q"), b"error: byte 0: unknown conversion Q");
+    daemon.faults.set_clock_status(ClockStatus::Synchronised);
+    assert_becomes(b"UTC");
+    // A status that the daemon may not read counts as not synchronised.
+    daemon.faults.fail_always(Call::Clock, libc::EPERM);
+    assert_becomes(REFUSAL);
 }

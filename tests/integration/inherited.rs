@@ -1,29 +1,29 @@
-//! Sockets that a service manager hands over, with more switched on than the daemon would have.
+//! Sockets that a service manager passes, with socket options that the daemon does not set.
 
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
-use support::{Process, ask, closed_port, line_to, read_counter, skip};
+use support::{Process, closed_port, connected_socket, parse_counter, query, skip};
 
-/// A daemon that takes this socket over, as by sd_listen_fds(3), and listens on another one besides.
-fn taking_over(socket: UdpSocket) -> Process {
-    let hand_over = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
+/// Starts a daemon that inherits a socket as by sd_listen_fds(3) and binds another one.
+fn start_with_inherited(socket: UdpSocket) -> Process {
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
     let mut command = Command::new("sh");
     command
-        .args(["-c", hand_over, env!("CARGO_BIN_EXE_wallclockd")])
+        .args(["-c", script, env!("CARGO_BIN_EXE_wallclockd")])
         .args(["--utc", "--listen", "127.0.0.1:0"])
         .stdin(OwnedFd::from(socket));
-    let mut process = Process::with_stdin(&mut command);
+    let mut process = Process::start_with_stdin(&mut command);
     process.wait_for_address();
     process.wait_for_address();
     process
 }
 
 #[allow(unsafe_code, reason = "a socket option that socket2 does not offer")]
-fn switch_on(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
+fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the value is a c_int that outlives the call, and its size is given.
-    let set = unsafe {
+    let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             level,
@@ -32,37 +32,41 @@ fn switch_on(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value:
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    assert_eq!(set, 0, "option {option}");
+    assert_eq!(result, 0, "option {option}");
 }
 
+/// IP_RECVERR makes the kernel queue ICMP errors, which fail a later call on the socket. The daemon
+/// drops the error queued before its start and disables the option.
 #[test]
-fn icmp_errors_that_a_socket_queues_are_no_trouble() {
+fn queued_icmp_errors_do_not_disturb_the_daemon() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let address = socket.local_addr().expect("it is bound");
-    switch_on(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
+    let address = socket.local_addr().expect("the socket is bound");
+    set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
     let (_closed, closed) = closed_port();
     socket
-        .send_to(b"is anybody there?", closed)
-        .expect("it is sent");
-    let mut process = taking_over(socket);
-    assert_eq!(ask(address, b"%Z"), b"UTC");
-    // Whoever asks and goes is told of by ICMP as well.
+        .send_to(b"to a closed port", closed)
+        .expect("the datagram is sent");
+    let mut process = start_with_inherited(socket);
+    assert_eq!(query(address, b"%Z"), b"UTC");
+    // These clients close their ports at once: ICMP errors return for the responses.
     for _ in 0..20 {
-        line_to(address).send(b"%Z").expect("it is sent");
+        connected_socket(address)
+            .send(b"%Z")
+            .expect("the request is sent");
     }
-    // On loopback the ICMP error comes with the answer's sending, and this question is taken after
-    // all of those.
-    assert_eq!(ask(address, b"%Z"), b"UTC");
-    process.signal("TERM");
-    assert!(process.wait().success());
-    let last = process.log.last().expect("a last line");
-    assert_eq!(read_counter(last, "answered="), 22, "{last}");
-    // The one that was there at the start, and no other.
-    assert_eq!(read_counter(last, "failed="), 1, "{last}");
+    // On loopback an ICMP error returns while the response is sent. This request is received after
+    // all of them.
+    assert_eq!(query(address, b"%Z"), b"UTC");
+    let last = process.terminate();
+    assert_eq!(parse_counter(last, "answered="), 22, "{last}");
+    // The error that was queued before the start, and no other.
+    assert_eq!(parse_counter(last, "failed="), 1, "{last}");
 }
 
+/// With these options the kernel adds other control messages to each datagram. The daemon finds the
+/// destination address among them.
 #[test]
-fn the_address_that_was_asked_is_found_among_all_that_the_kernel_tells() {
+fn destination_is_found_among_control_messages() {
     let software = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
     for bound in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
         let Ok(socket) = UdpSocket::bind(bound) else {
@@ -80,13 +84,17 @@ fn the_address_that_was_asked_is_found_among_all_that_the_kernel_tells() {
             (libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
             (libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
         ] {
-            switch_on(&socket, level, option, value);
+            set_option(&socket, level, option, value);
         }
-        let port = socket.local_addr().expect("it is bound").port();
-        let _daemon = taking_over(socket);
+        let port = socket.local_addr().expect("the socket is bound").port();
+        let _daemon = start_with_inherited(socket);
         for address in ["127.0.0.1", "127.0.0.2"] {
             let server = format!("{address}:{port}").parse().expect("an address");
-            assert_eq!(ask(server, b"%Z"), b"UTC", "{bound} asked at {address}");
+            assert_eq!(
+                query(server, b"%Z"),
+                b"UTC",
+                "request to {address} at {bound}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
-use support::lacks;
+use support::skip_without;
 
 fn here(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -68,7 +68,7 @@ fn crates() -> (BTreeMap<String, String>, Vec<String>) {
 #[test]
 fn the_copyright_file_has_every_linked_crate_with_its_holders_and_licence() {
     // The script needs them.
-    if lacks(&["sed", "grep", "find"]) {
+    if skip_without(&["sed", "grep", "find"]) {
         return;
     }
     let file = printed(&mut here("systemd/copyright"));

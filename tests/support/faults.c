@@ -1,7 +1,8 @@
-/* A failing kernel for one process: preloaded, it makes the system calls of the daemon's loop fail as a file says.
+/* Preloaded into a process, makes the system calls of the daemon's loop fail.
  *
- * FAULTS names a file of ints, mapped and shared with the test: the errno each call returns (0: the call is made as it is),
- * how often it has failed, and adjtimex's answer. See tests/support/faults.rs for the order. */
+ * FAULTS names a file of ints, which this process and the test map: the errno with which each call
+ * fails (0: the call goes to the kernel), how many times it still fails, how often it has failed,
+ * and the clock status that adjtimex reports. The order is that of src/faults.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,11 +16,11 @@
 enum { RECEIVE, SEND, POLL, CLOCK, CALLS };
 
 struct faults {
-	int error[CALLS];  /* errno to fail with */
-	int left[CALLS];   /* so many times; -1: for ever */
-	int failed[CALLS]; /* so often it has */
-	int discipline;    /* 0: ask the kernel, 1: synchronised, 2: not */
-	int stretch;       /* the least ms of a wait for room in a send buffer that no signal ends */
+	int error[CALLS];  /* errno of the failure */
+	int left[CALLS];   /* failures still to come; -1: no limit */
+	int failed[CALLS]; /* failures so far */
+	int clock_status;  /* 0: the kernel's, 1: synchronised, 2: not synchronised */
+	int min_send_wait; /* minimum ms of a wait for space in a send buffer, unless a signal ends it */
 };
 
 static volatile struct faults *faults(void)
@@ -54,10 +55,11 @@ static int fails(int call)
 	if (!next) \
 		next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
-int recvmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *patience)
+int recvmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags,
+	     struct timespec *timeout)
 {
 	NEXT(recvmmsg);
-	return fails(RECEIVE) ? -1 : next(socket, messages, count, flags, patience);
+	return fails(RECEIVE) ? -1 : next(socket, messages, count, flags, timeout);
 }
 
 int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags)
@@ -66,35 +68,37 @@ int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags
 	return fails(SEND) ? -1 : next(socket, messages, count, flags);
 }
 
-int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeout,
+	  const sigset_t *mask)
 {
 	NEXT(ppoll);
-	/* A send buffer that is full stays so while sends fail for it. */
-	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] && faults()->error[SEND] == EAGAIN) {
-		int least = faults()->stretch;
-		struct timespec stretched = {least / 1000, least % 1000 * 1000000L};
+	/* The send buffer counts as full while sends fail with EAGAIN. */
+	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] &&
+	    faults()->error[SEND] == EAGAIN) {
+		int least = faults()->min_send_wait;
+		struct timespec min_wait = {least / 1000, least % 1000 * 1000000L};
 		long given = timeout ? timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000 : 0;
-		return next(NULL, 0, timeout && given < least ? &stretched : timeout, mask);
+		return next(NULL, 0, timeout && given < least ? &min_wait : timeout, mask);
 	}
 	return fails(POLL) ? -1 : next(descriptors, count, timeout, mask);
 }
 
-int adjtimex(struct timex *about)
+int adjtimex(struct timex *timex)
 {
 	NEXT(adjtimex);
 	if (fails(CLOCK))
 		return -1;
-	int state = next(about);
-	/* Who may not ask the kernel hears nothing from us either. */
+	int state = next(timex);
+	/* A process without permission for the call gets the kernel's error. */
 	if (state < 0)
 		return state;
-	switch (faults()->discipline) {
+	switch (faults()->clock_status) {
 	case 1:
-		about->status &= ~STA_UNSYNC;
-		about->maxerror = 1500;
+		timex->status &= ~STA_UNSYNC;
+		timex->maxerror = 1500;
 		return TIME_OK;
 	case 2:
-		about->status |= STA_UNSYNC;
+		timex->status |= STA_UNSYNC;
 		return TIME_ERROR;
 	}
 	return state;

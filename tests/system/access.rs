@@ -108,7 +108,7 @@ fn instances_share_one_port_and_the_clients() {
             let log = machine.journal(&["--unit", core]);
             let mut lines = log.lines().rev();
             let counters = lines.find(|line| line.contains("answered="))?;
-            let [answered, ..] = support::read_counters(counters);
+            let [answered, ..] = support::parse_counters(counters);
             (answered > 0).then_some(())
         });
     }

@@ -280,7 +280,9 @@ impl Machine {
         let before = lines().len();
         self.run(&["systemctl", "kill", "--signal=USR1", SERVICE]);
         wait_for("the counters", TIMEOUT, || {
-            lines().get(before).map(|line| support::read_counters(line))
+            lines()
+                .get(before)
+                .map(|line| support::parse_counters(line))
         })
     }
 }

@@ -12,7 +12,7 @@ use super::package::build_environment;
 
 /// A namespace with a loopback interface, or `None`, and a skipped test, where none can be made.
 fn loopback() -> Option<Namespace> {
-    if support::lacks_namespaces() || support::lacks(&["nsenter", "setpriv", "ip"]) {
+    if support::skip_without_namespaces() || support::skip_without(&["nsenter", "setpriv", "ip"]) {
         return None;
     }
     let namespace = Namespace::new();
@@ -48,7 +48,7 @@ fn run_until_as_documented(namespace: &Namespace, command: Documented) {
 
 #[test]
 fn quick_start_works_as_printed() {
-    if support::lacks(&["nc", "python3"]) {
+    if support::skip_without(&["nc", "python3"]) {
         return;
     }
     let Some(namespace) = loopback() else { return };
@@ -74,7 +74,7 @@ fn quick_start_works_as_printed() {
 
 #[test]
 fn offset_examples_print_what_is_documented() {
-    let Some(library) = support::faketime() else {
+    let Some(library) = support::libfaketime_or_skip() else {
         return;
     };
     let Some(namespace) = loopback() else { return };

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use support::faults::{self, Discipline, Faults};
+use support::faults::{self, ClockStatus, Faults};
 
 use super::documents::{self, run_documented};
 use super::load::Load;
@@ -59,7 +59,7 @@ fn both_states_of_the_clock_show_under_the_units() {
     };
     // The system call is made, through the filter of the unit, and then its result is changed.
     let inside = machine.copy_in(library);
-    let faults = Faults::at(machine.path("/root/faults"));
+    let faults = Faults::new(machine.path("/root/faults"));
     machine.run(&["chmod", "666", "/root/faults"]);
     let preload = format!(
         "[Service]\nEnvironment=LD_PRELOAD=/faults.so FAULTS=/faults\n\
@@ -70,7 +70,7 @@ fn both_states_of_the_clock_show_under_the_units() {
     machine.drop_in(TEMPLATE, "10-local.conf", &preload);
     let units = [(SERVICE, "[::1]:9527"), (INSTANCE, "127.0.0.9:9528")];
 
-    faults.discipline(Discipline::Unsynchronised);
+    faults.set_clock_status(ClockStatus::Unsynchronised);
     machine.run(&["systemctl", "restart", SERVICE, INSTANCE]);
     for (unit, server) in units {
         wait_for_status(&machine, unit, "clock=unsynchronised since=20");
@@ -78,7 +78,7 @@ fn both_states_of_the_clock_show_under_the_units() {
         let response = query(&local_socket(&machine, server), "%%");
         assert_eq!(response.as_deref(), Some("%"), "{unit}");
     }
-    faults.discipline(Discipline::Synchronised);
+    faults.set_clock_status(ClockStatus::Synchronised);
     for (unit, _) in units {
         wait_for_status(&machine, unit, "clock=synchronised error=1500us");
     }
@@ -86,7 +86,7 @@ fn both_states_of_the_clock_show_under_the_units() {
     machine.sh("echo WALLCLOCKD_REQUIRE_SYNC=yes >>/etc/default/wallclockd");
     machine.run(&["systemctl", "restart", SERVICE, INSTANCE]);
     let assert_response = |discipline, expected: &str| {
-        faults.discipline(discipline);
+        faults.set_clock_status(discipline);
         // The daemon reads the status when a second begins.
         std::thread::sleep(Duration::from_secs(1));
         for (unit, server) in units {
@@ -95,10 +95,10 @@ fn both_states_of_the_clock_show_under_the_units() {
         }
     };
     let refused = "error: clock not synchronised";
-    assert_response(Discipline::Synchronised, "%");
-    assert_response(Discipline::Unsynchronised, refused);
-    assert_response(Discipline::Synchronised, "%");
-    assert_response(Discipline::Unsynchronised, refused);
+    assert_response(ClockStatus::Synchronised, "%");
+    assert_response(ClockStatus::Unsynchronised, refused);
+    assert_response(ClockStatus::Synchronised, "%");
+    assert_response(ClockStatus::Unsynchronised, refused);
     assert_eq!(machine.count_warnings(UNKNOWN), 0);
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::{counters, daemon, lacks, repository};
+use support::{repository, request_counters, skip_without, start_daemon};
 
 use super::pages::{MAX_ATTEMPTS, lacks_netcat, make_dir};
 
@@ -32,12 +32,12 @@ fn is_late(output: &Output) -> bool {
 
 #[test]
 fn small_clients_print_the_time_and_an_error() {
-    let (mut server, address) = daemon();
+    let (mut server, address) = start_daemon();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let compiled = make_dir("clients").join("ask");
     let (mut clients, mut late) = (0, 0);
     for (tool, file) in [("nc", "ask.sh"), ("python3", "ask.py"), ("cc", "ask.c")] {
-        if lacks(&[tool]) || tool == "nc" && lacks_netcat() {
+        if skip_without(&[tool]) || tool == "nc" && lacks_netcat() {
             continue;
         }
         if tool == "cc" {
@@ -74,7 +74,7 @@ fn small_clients_print_the_time_and_an_error() {
         assert!(error.contains("unknown conversion Q"), "{file}: {error}");
         clients += 1;
     }
-    let [answered, refused, ..] = counters(&mut server);
+    let [answered, refused, ..] = request_counters(&mut server);
     let expected = clients..=clients + late;
     assert!(expected.contains(&answered), "{answered}: {expected:?}");
     assert!(expected.contains(&refused), "{refused}: {expected:?}");

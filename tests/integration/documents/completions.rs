@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{Process, lacks, wallclock, wallclockd};
+use support::{Process, skip_without, wallclock, wallclockd};
 
 use super::pages::{SHELL_TIMEOUT, generate, make_dir};
 
@@ -25,7 +25,7 @@ const CASES: [(&str, &str, &str, &str); 5] = [
 /// Runs a script in which FILE is the completions of a program. Returns what the shell prints.
 fn run_shell(shell: &str, program: &str, script: &str) -> Option<String> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    if lacks(&[shell]) {
+    if skip_without(&[shell]) {
         return None;
     }
     let command = match program {
@@ -137,5 +137,5 @@ fn generate_logs_nothing() {
     command.args(["--generate", "man"]).stdout(Stdio::null());
     let mut process = Process::start(&mut command);
     assert!(process.wait().success());
-    assert!(process.said().is_empty(), "{:?}", process.log);
+    assert!(process.log_lines().is_empty(), "{:?}", process.log);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::{daemon, patient_wallclock};
+use support::{start_daemon, wallclock_long_timeout};
 use wallclock::client::query::MAX_FORMAT_LEN;
 use wallclock::protocol::{ErrorReason, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, max_response_len};
 use wallclock::strftime::{Format, FormatError};
@@ -161,8 +161,8 @@ fn pages_have_the_limits_of_the_protocol() {
 
 #[test]
 fn page_has_each_key_of_the_json_object() {
-    let (_server, address) = daemon();
-    let mut command = patient_wallclock();
+    let (_server, address) = start_daemon();
+    let mut command = wallclock_long_timeout();
     let output = command
         .args(["--json", "-s", &address.to_string()])
         .output();

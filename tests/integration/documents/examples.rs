@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use support::{lacks, lacks_ipv6, lacks_namespaces, program, wallclock};
+use support::{program, skip_without, skip_without_ipv6, skip_without_namespaces, wallclock};
 
 use super::pages::{
     MAX_ATTEMPTS, SHELL_TIMEOUT, client_page, code_blocks, lacks_netcat, make_dir, server_page,
@@ -23,10 +23,10 @@ struct Sandbox {
 impl Sandbox {
     /// Skips where something is missing.
     fn new() -> Option<Sandbox> {
-        if lacks_namespaces()
-            || lacks(&["ip", "mount", "grep", "bash"])
+        if skip_without_namespaces()
+            || skip_without(&["ip", "mount", "grep", "bash"])
             || lacks_netcat()
-            || lacks_ipv6()
+            || skip_without_ipv6()
         {
             return None;
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use support::{lacks, scratch_dir, skip, wallclock, wallclockd};
+use support::{scratch_dir, skip, skip_without, wallclock, wallclockd};
 
 /// Seconds after which a shell is ended and the test fails.
 pub const SHELL_TIMEOUT: &str = "120";
@@ -99,7 +99,7 @@ pub fn code_blocks(source: &str, title: &str) -> Vec<Vec<String>> {
 
 /// Skips without a netcat whose `-w` ends it: those of two Debian packages.
 pub fn lacks_netcat() -> bool {
-    if lacks(&["nc"]) {
+    if skip_without(&["nc"]) {
         return true;
     }
     let output = Command::new("nc").arg("-h").stdin(Stdio::null()).output();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use support::lacks;
+use support::skip_without;
 
 use super::pages::{client_page, make_dir, server_page};
 
@@ -19,7 +19,7 @@ fn pages_have_no_errors_by_mandoc_and_groff() {
             ("mandoc", &["-T", "lint", "-W", "warning"][..]),
             ("groff", &["-ww", "-b", "-z", "-man", "-T", "utf8"]),
         ] {
-            if lacks(&[program]) {
+            if skip_without(&[program]) {
                 continue;
             }
             let output = Command::new(program).args(arguments).arg(&path).output();
@@ -35,7 +35,7 @@ fn pages_have_no_errors_by_mandoc_and_groff() {
 #[test]
 fn pages_fit_80_columns() {
     // The man of man-db, which calls groff.
-    if lacks(&["man", "groff"]) {
+    if skip_without(&["man", "groff"]) {
         return;
     }
     let directory = make_dir("rendered");

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use support::{daemon, faketime};
+use support::{libfaketime_or_skip, start_daemon};
 use wallclock::offset::{MeasurementConfig, Nanos, SECOND};
 
 use super::clients::{contains, measure, run, run_json, stdout};
@@ -15,7 +15,9 @@ const MILLI: Nanos = 1_000_000;
 
 #[test]
 fn bound_contains_the_shift_of_the_server() {
-    let Some(library) = faketime() else { return };
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
     for (shift, offset) in [
         ("+3.5", 3_500 * MILLI),
         ("-0.25", -250 * MILLI),
@@ -38,7 +40,9 @@ fn bound_contains_the_shift_of_the_server() {
 
 #[test]
 fn shift_is_printed_as_one_line_or_object() {
-    let Some(library) = faketime() else { return };
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
     for (shift, offset) in [
         ("+3.5", 3.5),
         ("-0.25", -0.25),
@@ -99,7 +103,7 @@ fn delaying_proxy(server: SocketAddr, delayed: Delayed, seed: u64) -> SocketAddr
 // The fastest of eight round trips takes 2 ms at the median, and the bound is half of that.
 #[test]
 fn delay_on_one_way_widens_the_bound() {
-    let (_server, address) = daemon();
+    let (_server, address) = start_daemon();
     let measure_often = |number: u64| {
         let delayed = match number % 2 {
             0 => Delayed::Requests,

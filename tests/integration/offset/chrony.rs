@@ -6,14 +6,16 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Folder, PATIENCE, Process, faketime, lacks, scratch_dir, skip, wallclock};
+use support::{
+    HANG_TIMEOUT, Process, TempDir, libfaketime_or_skip, scratch_dir, skip, skip_without, wallclock,
+};
 
 use super::clients::stdout;
 use super::servers::shifted_server;
 
 /// Waits until a condition holds. chronyd takes some polls to select a source.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + 3 * PATIENCE;
+    let deadline = Instant::now() + 3 * HANG_TIMEOUT;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(20));
@@ -46,21 +48,23 @@ fn start_chronyd(chronyd: &Path, directory: &Path) -> Process {
 
 #[test]
 fn chronyd_selects_the_server_and_shows_its_offset() {
-    let Some(library) = faketime() else { return };
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
     let paths = ["/usr/sbin/chronyd", "/usr/bin/chronyd"].map(Path::new);
     let Some(chronyd) = paths.into_iter().find(|path| path.exists()) else {
         return skip("no chronyd (Debian package chrony)");
     };
-    if lacks(&["chronyc"]) {
+    if skip_without(&["chronyc"]) {
         return;
     }
     let shift = 3.5;
     let (_server, address) = shifted_server(&library, "+3.5");
     // chronyd makes its command socket only in a directory that no other user can enter.
-    let directory = Folder::new("chrony");
-    let _chronyd = start_chronyd(chronyd, &directory.0);
+    let directory = TempDir::new("chrony");
+    let _chronyd = start_chronyd(chronyd, directory.path());
     let [sample_socket, command_socket] =
-        ["wall.sock", "cmd.sock"].map(|name| directory.0.join(name));
+        ["wall.sock", "cmd.sock"].map(|name| directory.path().join(name));
     wait_until("chronyd makes its socket", || sample_socket.exists());
     let mut watch = wallclock();
     watch

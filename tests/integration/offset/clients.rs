@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
-use support::{PATIENCE, patient_wallclock, program, wallclock};
+use support::{HANG_TIMEOUT, program, wallclock, wallclock_long_timeout};
 use wallclock::client::measure;
 use wallclock::client::query::RetryPolicy;
 use wallclock::offset::{MeasurementConfig, Offset};
@@ -14,7 +14,7 @@ use wallclock::offset::{MeasurementConfig, Offset};
 /// Measures with the library.
 pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Offset {
     let policy = RetryPolicy {
-        timeout: PATIENCE,
+        timeout: HANG_TIMEOUT,
         attempts: 1,
     };
     measure::measure(server, config, policy, &|_| ()).expect("an offset")
@@ -24,7 +24,7 @@ pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Offset {
 pub fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
     let mut command = match arguments.contains(&"--timeout") {
         true => wallclock(),
-        false => patient_wallclock(),
+        false => wallclock_long_timeout(),
     };
     for server in servers {
         command.args(["--server", &server.to_string()]);
@@ -72,7 +72,7 @@ pub fn run_on_terminal(arguments: &str, is_enough: impl Fn(&str) -> bool) -> (St
     let mut keyboard = script.stdin.take();
     let mut screen = script.stdout.take().expect("a pipe");
     let (mut shown, mut chunk) = (Vec::new(), [0; 4096]);
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * HANG_TIMEOUT;
     while let Ok(length @ 1..) = screen.read(&mut chunk) {
         shown.extend(&chunk[..length]);
         let shown = String::from_utf8_lossy(&shown);

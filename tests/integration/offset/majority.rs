@@ -4,17 +4,19 @@ use std::net::{ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{closed_port, daemon, faketime, patient_wallclock, skip};
+use support::{closed_port, libfaketime_or_skip, skip, start_daemon, wallclock_long_timeout};
 
 use super::clients::{contains, run, run_json, stdout};
 use super::servers::shifted_server;
 
 #[test]
 fn liar_among_three_servers_is_named() {
-    let Some(library) = faketime() else { return };
-    let (_one, one) = daemon();
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
+    let (_one, one) = start_daemon();
     let (_liar, liar) = shifted_server(&library, "+2");
-    let (_two, two) = daemon();
+    let (_two, two) = start_daemon();
     let output = run(&[one, liar, two], &["--offset"]);
     let text = stdout(&output);
     println!("{text}");
@@ -36,9 +38,11 @@ fn liar_among_three_servers_is_named() {
 
 #[test]
 fn two_against_two_is_no_majority() {
-    let Some(library) = faketime() else { return };
-    let (_one, one) = daemon();
-    let (_two, two) = daemon();
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
+    let (_one, one) = start_daemon();
+    let (_two, two) = start_daemon();
     let (_three, three) = shifted_server(&library, "+2");
     let (_four, four) = shifted_server(&library, "+2");
     let servers = [one, three, two, four];
@@ -53,8 +57,8 @@ fn two_against_two_is_no_majority() {
 
 #[test]
 fn silent_server_gets_all_tries_and_is_named() {
-    let (_one, one) = daemon();
-    let (_two, two) = daemon();
+    let (_one, one) = start_daemon();
+    let (_two, two) = start_daemon();
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("a bound socket");
     let start = Instant::now();
@@ -87,7 +91,7 @@ fn closed_port_ends_a_measurement_before_its_time_out() {
 
 #[test]
 fn each_address_of_a_name_counts_as_a_server() {
-    let (_server, address) = daemon();
+    let (_server, address) = start_daemon();
     let name = format!("localhost:{}", address.port());
     let Ok(addresses) = name.to_socket_addrs() else {
         return skip("no address for the name localhost");
@@ -95,7 +99,7 @@ fn each_address_of_a_name_counts_as_a_server() {
     let mut addresses: Vec<_> = addresses.collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let mut command = patient_wallclock();
+    let mut command = wallclock_long_timeout();
     let output = command.args(["--server", &name, "--json"]).output();
     let output = output.expect("wallclock starts");
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -1,7 +1,7 @@
 //! The monitoring plugin: its line follows the Monitoring Plugins Development Guidelines, sections
 //! 2.1 and 2.6, and its exit status is the word in the line.
 
-use support::{closed_port, daemon, faketime, wallclock};
+use support::{closed_port, libfaketime_or_skip, start_daemon, wallclock};
 
 use super::clients::{run, stdout};
 use super::servers::shifted_server;
@@ -59,8 +59,10 @@ fn parse_line(line: &str) -> Result<(String, Vec<(String, f64)>), String> {
 
 #[test]
 fn plugin_line_follows_the_guidelines_with_its_status() {
-    let Some(library) = faketime() else { return };
-    let (_right, right) = daemon();
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
+    let (_right, right) = start_daemon();
     // Limits and offset differ by more than the bound on the busiest machine.
     let (_off, off) = shifted_server(&library, "+2000");
     let (_closed, closed) = closed_port();

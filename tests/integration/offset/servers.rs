@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use support::{Process, lacks, repository, wallclockd};
+use support::{Process, repository, skip_without, wallclockd};
 
 /// The command with its wall clock shifted by so many seconds.
 pub fn shifted<'a>(command: &'a mut Command, library: &Path, shift: &str) -> &'a mut Command {
@@ -26,7 +26,7 @@ pub fn shifted_server(library: &Path, shift: &str) -> (Process, SocketAddr) {
 
 /// The Python server, with libfaketime and a shift if these are given. Skips without Python.
 pub fn python_server(library_and_shift: Option<(&Path, &str)>) -> Option<(Process, SocketAddr)> {
-    if lacks(&["python3"]) {
+    if skip_without(&["python3"]) {
         return None;
     }
     let mut command = Command::new("python3");

@@ -6,16 +6,18 @@ use std::thread;
 use std::time::SystemTime;
 
 use serde_json::Value;
-use support::{Folder, faketime, patient_wallclock};
+use support::{TempDir, libfaketime_or_skip, wallclock_long_timeout};
 
 use super::clients::contains;
 
 // The server steps the clock of the client by 5 s before it responds to the fourth request.
 #[test]
 fn step_of_the_local_clock_restarts_the_measurement() {
-    let Some(library) = faketime() else { return };
-    let directory = Folder::new("step");
-    let shift = directory.file("faketime", b"+0");
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
+    let directory = TempDir::new("step");
+    let shift = directory.write_file("faketime", b"+0");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let server = socket.local_addr().expect("a bound socket");
     let client_shift = shift.clone();
@@ -35,7 +37,7 @@ fn step_of_the_local_clock_restarts_the_measurement() {
             let _ = socket.send_to(response.as_bytes(), client);
         }
     });
-    let mut command = patient_wallclock();
+    let mut command = wallclock_long_timeout();
     command
         .args(["--server", &server.to_string(), "--json"])
         .env("LD_PRELOAD", &library)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{daemon, lacks, wallclock};
+use support::{skip_without, start_daemon, wallclock};
 
 use super::clients::{contains, run_on_terminal};
 
@@ -48,10 +48,10 @@ fn check_bar(line: &str, [low, high]: [f64; 2]) {
 
 #[test]
 fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
-    if lacks(&["script"]) {
+    if skip_without(&["script"]) {
         return;
     }
-    let (_server, address) = daemon();
+    let (_server, address) = start_daemon();
     let arguments = format!("--server {address} --watch 0.05 --timeout 60");
     let is_enough = |screen: &str| screen.matches(" s ± ").count() >= 6;
     let (screen, status) = run_on_terminal(&arguments, is_enough);
@@ -80,7 +80,7 @@ fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
 
 #[test]
 fn watch_into_a_pipe_prints_lines_and_a_summary() {
-    let (_server, address) = daemon();
+    let (_server, address) = start_daemon();
     let mut child = watch(address).spawn().expect("wallclock starts");
     let mut stdout = child.stdout.take().expect("a pipe");
     let (mut text, mut chunk) = (String::new(), [0; 256]);
@@ -108,7 +108,7 @@ fn watch_into_a_pipe_prints_lines_and_a_summary() {
 
 #[test]
 fn watch_as_json_prints_one_object_a_measurement() {
-    let (_server, address) = daemon();
+    let (_server, address) = start_daemon();
     let mut child = watch(address)
         .arg("--json")
         .spawn()

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use support::{faketime, lacks};
+use support::{libfaketime_or_skip, skip_without};
 use wallclock::offset::{MeasurementConfig, Nanos, SECOND, TICK};
 
 use super::clients::{measure, run_on_terminal};
@@ -61,7 +61,9 @@ fn python_server_is_measured_with_a_tick() {
 // Under libfaketime time(2) reads the clock, so no second begins late.
 #[test]
 fn python_server_without_a_tick_under_faketime() {
-    let Some(library) = faketime() else { return };
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
     let shifts = [("+3.5", 3_500 * MILLI), ("-0.25", -250 * MILLI)];
     let servers = shifts.map(|(shift, offset)| (python_server(Some((&library, shift))), offset));
     thread::scope(|scope| {
@@ -91,7 +93,7 @@ fn parse_bound(text: &str) -> f64 {
 
 #[test]
 fn progress_on_a_terminal_shows_narrowing_bounds() {
-    if lacks(&["script"]) {
+    if skip_without(&["script"]) {
         return;
     }
     let server = whole_second_server(Duration::ZERO);

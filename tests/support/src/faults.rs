@@ -1,4 +1,5 @@
-//! A failing kernel for one daemon (see faults.c): which call fails, how, how often.
+//! Makes the system calls of one process fail (see faults.c): which call, with which errno, how
+//! often.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -8,62 +9,69 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The calls of the daemon's loop, in faults.c's order.
+/// The system calls of the daemon's loop, in the order of faults.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
+    /// recvmmsg(2)
     Receive,
+    /// sendmmsg(2)
     Send,
+    /// ppoll(2)
     Poll,
+    /// adjtimex(2)
     Clock,
 }
 
 const CALLS: u64 = 4;
 
-/// What the kernel says of its clock.
+/// The clock status that adjtimex(2) reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discipline {
+pub enum ClockStatus {
+    /// Synchronised, with a maximum error of 1500 us.
     Synchronised = 1,
+    /// Not synchronised.
     Unsynchronised = 2,
 }
 
-/// The shim, compiled once; `None` without a C compiler.
+/// The path of the preloaded library, compiled once; `None` without a C compiler.
 pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
-        // Under a name of this process's own first: others may be at it, or have it loaded.
+        // Written under a name of this process and renamed: another test program may compile it at
+        // the same time, or have it loaded.
         let path = crate::scratch_dir().join("faults.so");
-        let fresh = path.with_extension(std::process::id().to_string());
+        let new_path = path.with_extension(std::process::id().to_string());
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults.c");
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&fresh)
+            .arg(&new_path)
             .arg(source)
             .status();
-        (compiled.is_ok_and(|status| status.success()) && fs::rename(&fresh, &path).is_ok())
+        (compiled.is_ok_and(|status| status.success()) && fs::rename(&new_path, &path).is_ok())
             .then_some(path)
     };
     LIBRARY.get_or_init(compile).as_deref()
 }
 
-/// One daemon's faults.
+/// The faults of one process, in a file that it maps.
 pub struct Faults {
     path: PathBuf,
     file: File,
 }
 
 impl Faults {
-    /// Preloads the shim into a command; `None` without a C compiler.
-    pub fn of(command: &mut Command) -> Option<Faults> {
+    /// Preloads the library into a command. Returns `None` without a C compiler.
+    pub fn preload(command: &mut Command) -> Option<Faults> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let library = library()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = library.with_extension(format!("{}-{number}", std::process::id()));
         command.env("LD_PRELOAD", library).env("FAULTS", &path);
-        Some(Faults::at(path))
+        Some(Faults::new(path))
     }
 
-    /// None yet, in this file.
-    pub fn at(path: PathBuf) -> Faults {
+    /// Creates the file at this path, without faults.
+    pub fn new(path: PathBuf) -> Faults {
         fs::write(&path, [0; 64]).expect("a file");
         let file = File::options()
             .read(true)
@@ -73,49 +81,49 @@ impl Faults {
         Faults { path, file }
     }
 
-    fn set(&self, place: u64, value: i32) {
+    fn set(&self, index: u64, value: i32) {
         self.file
-            .write_all_at(&value.to_ne_bytes(), 4 * place)
-            .expect("it is written");
+            .write_all_at(&value.to_ne_bytes(), 4 * index)
+            .expect("the file is written");
     }
 
-    fn get(&self, place: u64) -> i32 {
+    fn get(&self, index: u64) -> i32 {
         let mut value = [0; 4];
         self.file
-            .read_exact_at(&mut value, 4 * place)
-            .expect("it is read");
+            .read_exact_at(&mut value, 4 * index)
+            .expect("the file is read");
         i32::from_ne_bytes(value)
     }
 
-    /// From now on the call fails with this errno, so many times.
+    /// Makes a call fail with this errno, the next `times` times.
     pub fn fail(&self, call: Call, errno: i32, times: i32) {
         self.set(CALLS + call as u64, times);
         self.set(call as u64, errno);
     }
 
-    /// From now on the call fails with this errno.
-    pub fn fail_for_ever(&self, call: Call, errno: i32) {
+    /// Makes a call fail with this errno until [`Faults::clear`].
+    pub fn fail_always(&self, call: Call, errno: i32) {
         self.fail(call, errno, -1);
     }
 
-    /// The call is made again.
-    pub fn heal(&self, call: Call) {
+    /// Passes a call on to the kernel again.
+    pub fn clear(&self, call: Call) {
         self.set(call as u64, 0);
     }
 
-    /// How often the call has failed.
-    pub fn failed(&self, call: Call) -> i32 {
+    /// The number of times that a call has failed.
+    pub fn failures(&self, call: Call) -> i32 {
         self.get(2 * CALLS + call as u64)
     }
 
-    /// From now on a wait for a full send buffer lasts at least so long, unless a signal ends it.
-    pub fn stretch(&self, wait: Duration) {
+    /// Sets the minimum time of a wait for space in a full send buffer. A signal still ends it.
+    pub fn set_min_send_wait(&self, wait: Duration) {
         self.set(3 * CALLS + 1, wait.as_millis() as i32);
     }
 
-    /// From now on the kernel says this of its clock.
-    pub fn discipline(&self, discipline: Discipline) {
-        self.set(3 * CALLS, discipline as i32);
+    /// Sets the clock status that adjtimex(2) reports.
+    pub fn set_clock_status(&self, status: ClockStatus) {
+        self.set(3 * CALLS, status as i32);
     }
 }
 

@@ -1,9 +1,9 @@
-//! The skipped tests of one `cargo test` run, recorded by all its test programs and counted by the
-//! last.
+//! The record of the skipped tests of one `cargo test` run. All its test programs write it, and the
+//! last one counts it.
 //!
-//! The programs of one run have the same parent, cargo. Its process id and start time name the
-//! record, so that two runs at the same time do not mix, and the record of a run that did not get
-//! to its end is known to be left over.
+//! The programs of one run have the same parent, cargo. The name of the record contains its process
+//! id and start time. So two runs at the same time do not mix, and the record of an aborted run is
+//! recognised.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,25 +17,25 @@ const PREFIX: &str = "skipped-tests-";
 
 /// Adds one skipped test to the record of this run.
 ///
-/// One short write to a file in append mode: lines of other threads and programs do not mix with
-/// it.
+/// One short write to a file in append mode does not mix with the lines of other threads and
+/// programs.
 pub fn record(reason: &str) -> io::Result<()> {
     let line = reason.replace('\n', " ") + "\n";
     open(&path()?)?.write_all(line.as_bytes())
 }
 
-/// The skipped tests of this run in one line. Removes the record, and those of runs whose cargo has
-/// ended.
+/// Returns the skipped tests of this run in one line. Removes the record, and those of runs whose
+/// cargo has ended.
 pub fn take() -> io::Result<String> {
     let path = path()?;
     let mut lines = String::new();
-    // Opened as by `record`: a record that can't be written is an error here too, and not a count
+    // Opened as by `record`, so that a record that cannot be written is an error and not a count
     // of 0.
     open(&path)?.read_to_string(&mut lines)?;
     fs::remove_file(&path)?;
     for entry in fs::read_dir(scratch_dir())?.flatten() {
         if is_left_over(&entry.file_name().to_string_lossy()) {
-            // Another run may have removed it meanwhile, or it is another user's.
+            // This fails if another run has just removed it, or if it belongs to another user.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -86,10 +86,10 @@ fn is_left_over(name: &str) -> bool {
         .is_ok_and(|process| started(process).ok().as_deref() != Some(then))
 }
 
-/// When a process started, in clock ticks since the boot (proc(5), field 22 of stat).
+/// The start time of a process, in clock ticks since the boot (proc(5), field 22 of stat).
 fn started(process: u32) -> io::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name before the last parenthesis may hold anything.
+    // The name before the last parenthesis may contain any character.
     let (_, fields) = stat.rsplit_once(") ").ok_or(io::ErrorKind::InvalidData)?;
     let started = fields.split(' ').nth(22 - 3);
     Ok(started.ok_or(io::ErrorKind::InvalidData)?.to_owned())

@@ -1,0 +1,165 @@
+//! Options, environment variables, and errors at the start.
+
+use std::net::UdpSocket;
+use std::process::Command;
+
+use support::{Process, query, skip_without_ipv6, wallclock, wallclockd};
+
+/// Runs a daemon that cannot start. Returns what it prints to stderr, and its exit status.
+fn run_failing(command: &mut Command) -> (String, Option<i32>) {
+    let output = command.output().expect("wallclockd runs");
+    (
+        String::from_utf8(output.stderr).expect("UTF-8"),
+        output.status.code(),
+    )
+}
+
+/// Checks that a daemon with these arguments and this TZ logs one error, which contains a text,
+/// and ends with status 1.
+fn assert_start_error(arguments: [&str; 2], tz: Option<&str>, expected: &str) {
+    let mut command = wallclockd();
+    if let Some(tz) = tz {
+        command.env("TZ", tz);
+    }
+    let (log, status) = run_failing(command.args(arguments));
+    assert_eq!(status, Some(1), "{log}");
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(
+        errors.len() == 1 && errors[0].contains(expected),
+        "{expected:?} in {log}"
+    );
+    assert!(
+        !log.contains("panicked") && !log.contains("listening on"),
+        "{log}"
+    );
+}
+
+#[test]
+fn start_error_is_one_line_that_names_the_cause() {
+    let other = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let in_use = other.local_addr().expect("an address").to_string();
+    for (arguments, tz, expected) in [
+        (
+            ["-l", "192.0.2.1:9527"],
+            None,
+            "192.0.2.1:9527: Cannot assign requested address",
+        ),
+        (
+            ["-l", &in_use],
+            None,
+            &*format!("{in_use}: Address already in use"),
+        ),
+        (
+            ["-l", "no-such-host.invalid"],
+            None,
+            "no-such-host.invalid:9527",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some("Mars/Olympus"),
+            "TZ=Mars/Olympus",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some("EST5EDT4,nonsense"),
+            "TZ=EST5EDT4,nonsense",
+        ),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some(":/etc/passwd"),
+            "zone file /etc/passwd",
+        ),
+        (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ="),
+    ] {
+        assert_start_error(arguments, tz, expected);
+    }
+}
+
+#[test]
+fn ipv6_address_of_another_host_is_a_start_error() {
+    if skip_without_ipv6() {
+        return;
+    }
+    let expected = "[2001:db8::1]:9527: Cannot assign requested address";
+    assert_start_error(["-l", "[2001:db8::1]:9527"], None, expected);
+}
+
+#[test]
+fn usage_error_is_one_line_with_status_2() {
+    for (arguments, expected) in [
+        (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
+        (&["--listen", ""], "no host"),
+        (&["--nonsense"], "--nonsense"),
+        (&["--receive-buffer", "0"], "--receive-buffer"),
+        (&["--receive-buffer", "lots"], "lots"),
+        (&["stray"], "stray"),
+        // clap alone would add a tip and a line about --help.
+        (&["--recieve-buffer", "1"], "--recieve-buffer"),
+    ] {
+        let (stderr, status) = run_failing(wallclockd().args(arguments));
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(
+            stderr.starts_with("wallclockd: ")
+                && stderr.contains(expected)
+                && stderr.lines().count() == 1,
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn environment_variables_set_options() {
+    if skip_without_ipv6() {
+        return;
+    }
+    let mut process = Process::start(
+        wallclockd()
+            .env("WALLCLOCKD_LISTEN", "127.0.0.1:0,[::1]:0")
+            .env("WALLCLOCKD_UTC", "yes")
+            .env("TZ", "CST-8"),
+    );
+    for _ in 0..2 {
+        assert_eq!(query(process.wait_for_address(), b"%Z"), b"UTC");
+    }
+}
+
+#[test]
+fn empty_environment_variable_counts_as_unset() {
+    let help = wallclockd().arg("--help").output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let variables: Vec<_> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split('=').next())
+        .collect();
+    assert!(variables.contains(&"WALLCLOCKD_LISTEN"), "{variables:?}");
+    for variable in variables {
+        // With this zone the daemon ends after it has read its options, before it binds a port.
+        let (log, status) = run_failing(wallclockd().env(variable, "").env("TZ", "Mars/Olympus"));
+        assert_eq!(status, Some(1), "{variable}: {log}");
+        assert!(log.contains("TZ=Mars/Olympus"), "{variable}: {log}");
+    }
+}
+
+#[test]
+fn help_version_and_generated_files_go_to_stdout() {
+    assert_prints(wallclockd, "wallclockd");
+    assert_prints(wallclock, "wallclock");
+}
+
+fn assert_prints(program: fn() -> Command, name: &str) {
+    let print = |arguments: &[&str]| {
+        let output = program().args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert!(print(&["--help"]).contains("Exit status:"));
+    assert_eq!(
+        print(&["--version"]),
+        format!("{name} {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(print(&["--generate", "man"]).contains(".TH"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(print(&["--generate", shell]).contains(name), "{shell}");
+    }
+}
