@@ -126,9 +126,9 @@ fn range(limit: Option<Nanos>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ServerResult;
     use super::super::tests::{MILLI, measured, report};
     use super::*;
-    use crate::report::ServerResult;
     use proptest::prelude::*;
 
     fn limits(warn: Option<Nanos>, critical: Option<Nanos>) -> Limits {
