@@ -68,9 +68,13 @@ pub struct ZonePaths {
 impl ZonePaths {
     /// The paths of this host (tzset(3)).
     pub fn from_env() -> ZonePaths {
+        ZonePaths::new(env::var_os("TZDIR"))
+    }
+
+    fn new(tzdir: Option<OsString>) -> ZonePaths {
         ZonePaths {
             localtime: PathBuf::from("/etc/localtime"),
-            directory: env::var_os("TZDIR")
+            directory: tzdir
                 .filter(|directory| !directory.is_empty())
                 .map_or_else(|| PathBuf::from("/usr/share/zoneinfo"), PathBuf::from),
         }
@@ -394,6 +398,18 @@ mod tests {
     fn shown(zone: &Zone) -> String {
         let (offset, abbreviation) = zone.at(1_783_213_507);
         format!("{abbreviation}{offset:+}")
+    }
+
+    #[test]
+    fn an_empty_tzdir_is_ignored() {
+        for (tzdir, expected) in [
+            (None, "/usr/share/zoneinfo"),
+            (Some(""), "/usr/share/zoneinfo"),
+            (Some("/srv/zones"), "/srv/zones"),
+        ] {
+            let paths = ZonePaths::new(tzdir.map(OsString::from));
+            assert_eq!(paths.directory, Path::new(expected));
+        }
     }
 
     #[test]

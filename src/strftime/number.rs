@@ -219,25 +219,24 @@ impl SliceWriter<'_> {
 
     /// Bytes that glibc does not pad as a number: with spaces, or zeros under the flag `0`.
     pub(super) fn padded(&mut self, bytes: &[u8], spec: &FieldSpec) -> WriteResult {
-        if spec.width > bytes.len() {
-            let pad = match spec.padding {
-                Padding::Zero => b'0',
-                Padding::Default | Padding::Space | Padding::None => b' ',
-            };
-            self.fill(pad, spec.width - bytes.len())?;
-        }
+        let pad = match spec.padding {
+            Padding::Zero => b'0',
+            Padding::Default | Padding::Space | Padding::None => b' ',
+        };
+        self.fill(pad, spec.width.saturating_sub(bytes.len()))?;
         self.push(bytes)
     }
 }
 
+/// The last three digits of a number.
 fn three_digits(value: u32) -> [u8; 3] {
     [value / 100 % 10, value / 10 % 10, value % 10].map(|digit| b'0' + digit as u8)
 }
 
 fn nine_digits(nanosecond: u32) -> [u8; 9] {
     let [a, b, c] = three_digits(nanosecond / 1_000_000);
-    let [d, e, f] = three_digits(nanosecond / 1_000 % 1_000);
-    let [g, h, i] = three_digits(nanosecond % 1_000);
+    let [d, e, f] = three_digits(nanosecond / 1_000);
+    let [g, h, i] = three_digits(nanosecond);
     [a, b, c, d, e, f, g, h, i]
 }
 

@@ -183,7 +183,7 @@ impl Modifier {
         const NOT_AFTER_E: u128 = ascii_set(b"aAbBdDeFgGhHIjklmMSUVwWN");
         const NOT_AFTER_O: u128 = ascii_set(b"aAcDFxXYq");
         let forbidden = match self {
-            Modifier::None => 0,
+            Modifier::None => return false,
             Modifier::E => NOT_AFTER_E,
             Modifier::O => NOT_AFTER_O,
         };
@@ -368,6 +368,40 @@ impl SpecifierParser<'_> {
                 .get(self.at..)
                 .and_then(|rest| rest.chars().next())
                 .unwrap_or(char::REPLACEMENT_CHARACTER),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parts of a format, separated by spaces.
+    #[derive(Default)]
+    struct Parts(String);
+
+    impl Visitor for Parts {
+        fn literal(&mut self, bytes: &[u8]) {
+            self.0 += &format!("[{}] ", String::from_utf8_lossy(bytes));
+        }
+
+        fn directive(&mut self, directive: Directive, spec: &FieldSpec) {
+            self.0 += &format!("{directive:?}/{} ", spec.width);
+        }
+    }
+
+    #[test]
+    fn literals_are_not_empty() {
+        for (format, expected) in [
+            ("", ""),
+            ("abc", "[abc] "),
+            ("%5q", "Quarter/5 "),
+            ("%N%%", "Nanoseconds/0 Percent/0 "),
+            ("a%Nb%Nc", "[a] Nanoseconds/0 [b] Nanoseconds/0 [c] "),
+        ] {
+            let mut parts = Parts::default();
+            assert_eq!(parse(format.as_bytes(), &mut parts), Ok(()));
+            assert_eq!(parts.0, expected);
         }
     }
 }
