@@ -14,3 +14,19 @@ pub fn error_chain(error: &dyn Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("bind 127.0.0.1:9527")]
+    struct BindError(#[source] io::Error);
+
+    #[test]
+    fn causes_follow_their_error() {
+        let error = BindError(io::Error::other("port in use"));
+        assert_eq!(error_chain(&error), "bind 127.0.0.1:9527: port in use");
+    }
+}

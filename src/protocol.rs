@@ -53,13 +53,11 @@ pub const ERROR_PREFIX: &str = "error: ";
 ///
 /// With the 28 bytes of IPv4 and UDP headers on both sides this is three times what was received,
 /// the limit of RFC 9000 section 8.1 for an address that is not validated.
-pub const fn max_response_len(request_len: usize) -> usize {
-    let limit = request_len.saturating_mul(3).saturating_add(56);
-    if limit < MAX_RESPONSE_LEN {
-        limit
-    } else {
-        MAX_RESPONSE_LEN
-    }
+pub fn max_response_len(request_len: usize) -> usize {
+    request_len
+        .saturating_mul(3)
+        .saturating_add(56)
+        .min(MAX_RESPONSE_LEN)
 }
 
 /// The response to a request.
@@ -152,8 +150,8 @@ impl fmt::Display for IgnoreReason {
 
 /// Writes the response to a request to the front of `buf`.
 ///
-/// The caller may cut a longer request off after `MAX_REQUEST_LEN + 1` bytes: what follows them
-/// changes nothing.
+/// Of a request longer than [`MAX_REQUEST_LEN`] the caller may pass the first `MAX_REQUEST_LEN + 1`
+/// bytes only: the rest changes nothing.
 ///
 /// ```
 /// use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};

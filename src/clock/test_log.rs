@@ -11,11 +11,11 @@ thread_local! {
 struct TestLog;
 
 impl Log for TestLog {
-    fn enabled(&self, _metadata: &Metadata) -> bool {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
         true
     }
 
-    fn log(&self, record: &Record) {
+    fn log(&self, record: &Record<'_>) {
         let line = format!("{} {}", record.level(), record.args());
         LINES.with_borrow_mut(|lines| lines.push(line));
     }

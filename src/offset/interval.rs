@@ -1,6 +1,6 @@
 //! Intervals that contain the offset, and how they widen with time.
 
-use super::Nanos;
+use super::nanos::Nanos;
 
 /// Maximum rate at which two clocks drift apart, in parts per million.
 ///
@@ -135,7 +135,7 @@ pub(super) fn max_drift(elapsed: Nanos) -> Nanos {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SECOND;
+    use super::super::nanos::SECOND;
     use super::*;
 
     fn interval(low: Nanos, high: Nanos) -> Interval {

@@ -1,6 +1,7 @@
 //! Marzullo's algorithm: one interval from those of several servers.
 
-use super::{Estimate, Interval, Nanos};
+use super::interval::{Estimate, Interval};
+use super::nanos::Nanos;
 
 /// The result of [`marzullo`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn marzullo(estimates: &[Estimate]) -> Option<Consensus> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SECOND;
+    use super::super::nanos::SECOND;
     use super::*;
     use proptest::prelude::*;
 

@@ -1,6 +1,9 @@
 //! The plan of a measurement: what to request, when, and when to stop.
 
-use super::{Interval, Nanos, Offset, SECOND, Sample, ServerTime, TICK};
+use super::interval::Interval;
+use super::nanos::{Nanos, SECOND, TICK};
+use super::result::Offset;
+use super::sample::{Sample, ServerTime};
 
 /// Default number of samples from a server that responds with nanoseconds.
 const DEFAULT_SAMPLES: u32 = 8;
@@ -287,8 +290,17 @@ mod tests {
         Interval::new(low, high).unwrap()
     }
 
-    fn default_measurement() -> Measurement {
-        Measurement::new(MeasurementConfig::default())
+    fn new_measurement(tick: Nanos) -> Measurement {
+        let samples = None;
+        Measurement::new(MeasurementConfig { samples, tick })
+    }
+
+    /// Simulates a nanosecond server on the same host.
+    fn local(delays: Vec<Delays>) -> Simulation {
+        Simulation {
+            same_host: true,
+            ..Simulation::new(0, 1, delays)
+        }
     }
 
     #[test]
@@ -318,18 +330,14 @@ mod tests {
 
     #[test]
     fn slow_local_server_gets_more_requests_for_10_ms() {
-        let slow = micros(200, 100, 0);
-        let local = |delays| Simulation {
-            same_host: true,
-            ..Simulation::new(0, 1, delays)
-        };
+        let slow = micros(200, 50, 0);
         // The 21st response is fast.
         let mut late = local([vec![slow; 20], vec![micros(9, 9, 9)]].concat());
         let (result, _) = late.measure(None);
         assert_eq!((result.samples, result.round_trip), (21, 18 * MICRO));
-        // No response is fast.
+        // No response is fast: 40 round trips take 10 ms.
         let mut never = local(vec![slow]);
-        assert_eq!(never.measure(None).0.samples, 10 * 1000 / 300 + 1);
+        assert_eq!(never.measure(None).0.samples, 40);
         // The server is on another host.
         let mut remote = Simulation::new(0, 1, vec![slow]);
         assert_eq!(remote.measure(None).0.samples, DEFAULT_SAMPLES);
@@ -337,12 +345,28 @@ mod tests {
         assert_eq!(never.measure(Some(9)).0.samples, 9);
     }
 
-    // Within 1 ms after two edges, and at the round trip after three.
+    // The width is the round trip, 2 ns for the local clocks, 1 ns for the server's, and 50 ns of
+    // drift on both sides.
+    #[test]
+    fn local_server_is_fast_up_to_a_bound_of_50_us() {
+        for (round_trip, bound, samples) in [(99_897, 50_000, 8), (99_898, 50_001, 101)] {
+            let mut simulation = local(vec![Delays {
+                request: 50_000,
+                response: round_trip - 50_000,
+                wakeup: 0,
+            }]);
+            let (result, _) = simulation.measure(None);
+            let expected = (bound, samples);
+            assert_eq!((result.estimate.interval.bound(), result.samples), expected);
+        }
+    }
+
+    // Within 1 ms after two edges, and at the round trip after three, however large the offset.
     #[test]
     fn whole_second_server_takes_three_seconds() {
         for phase in 0..100 {
-            let mut simulation =
-                Simulation::new(phase * 10 * MILLI, SECOND, vec![micros(15, 15, 5)]);
+            let offset = phase * 10 * MILLI + (phase - 50) * 3_600 * SECOND;
+            let mut simulation = Simulation::new(offset, SECOND, vec![micros(15, 15, 5)]);
             let (result, progress) = simulation.measure(None);
             let bound_at = |time| {
                 let before = progress.iter().filter(|(at, _)| *at <= time);
@@ -404,6 +428,8 @@ mod tests {
             let mut simulation = Simulation::new(123 * MILLI, SECOND, vec![delays]);
             let start = simulation.now;
             let (_, progress) = simulation.measure(None);
+            // One pass at least, however long the round trip.
+            assert!(progress.len() > 1, "{round_trip}");
             let bound_after = |pass: Nanos| {
                 let end = pass * SECOND + round_trip + 40 * MILLI;
                 let before = progress.iter().filter(|(at, _)| *at < end);
@@ -421,6 +447,76 @@ mod tests {
         }
     }
 
+    // Nothing was received for 5.5 s after a pass. The next request is for the edge half a second
+    // later, a 32nd of the window after its start.
+    #[test]
+    fn passed_edges_are_skipped() {
+        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut measurement = new_measurement(0);
+        while measurement.passes < 2 {
+            assert!(simulation.requests < 100);
+            match measurement.next_action(simulation.now) {
+                Action::SendAt(at) => measurement.add_sample(&simulation.sample(at)),
+                Action::Done => panic!("one pass is not enough"),
+            };
+        }
+        let last_edge = simulation.now.div_euclid(SECOND) * SECOND;
+        let (now, edge) = (last_edge + 5_500 * MILLI, last_edge + 6 * SECOND);
+        let Action::SendAt(at) = measurement.next_action(now) else {
+            panic!("one pass is not enough");
+        };
+        let estimate = measurement.result().unwrap().estimate;
+        let window_end = edge - estimate.aged_to(now).low();
+        let offset = estimate.aged_to(window_end);
+        assert_eq!(at, edge - offset.high() + offset.width() / 32);
+        assert!((edge - 50 * MILLI..edge).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_pass_stops_at_the_new_second() {
+        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut measurement = new_measurement(0);
+        let mut second = None;
+        while let Action::SendAt(at) = measurement.next_action(simulation.now) {
+            assert!(simulation.requests < 200);
+            let early = simulation.now + 500 * MILLI;
+            let is_new = second.is_some_and(|second| second != measurement.last_second);
+            assert!(!is_new || at > early, "{at}");
+            second = Some(measurement.last_second).filter(|_| measurement.passes > 0);
+            measurement.add_sample(&simulation.sample(at));
+        }
+        assert_eq!(measurement.passes, 3);
+    }
+
+    // The reported width is that of the interval less the tick.
+    #[test]
+    fn a_pass_must_halve_the_reported_width() {
+        for (width, tick, spacing, round_trip, enough) in [
+            // What is left is 500 us: the spacing, or twice the round trip.
+            (1_000, 0, 500, 0, true),
+            (1_001, 0, 500, 0, false),
+            (1_000, 0, 100, 250, true),
+            (1_001, 0, 100, 250, false),
+            (1_100, 0, 300, 250, true),
+            (1_101, 0, 300, 250, false),
+            (2_000, 1_000, 100, 250, true),
+            // A fifth of the tick.
+            (1_200, 1_000, 1, 1, true),
+            (1_206, 1_000, 1, 1, false),
+        ] {
+            let sample = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0);
+            let result = Offset {
+                round_trip,
+                ..sample.offset(interval(0, 0), 0)
+            };
+            assert_eq!(
+                new_measurement(tick).is_narrow_enough(&result, interval(5, width + 5), spacing),
+                enough,
+                "{width} {tick} {spacing} {round_trip}"
+            );
+        }
+    }
+
     #[test]
     fn a_given_number_of_samples_is_exact() {
         for resolution in [1, SECOND] {
@@ -432,14 +528,23 @@ mod tests {
     }
 
     #[test]
+    fn default_config_allows_for_a_tick() {
+        let (samples, tick) = (None, TICK);
+        assert_eq!(
+            MeasurementConfig::default(),
+            MeasurementConfig { samples, tick }
+        );
+    }
+
+    #[test]
     fn request_falls_back_to_seconds_once() {
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         assert_eq!(measurement.request(), "%s.%N");
         assert!(measurement.fall_back());
         assert_eq!(measurement.request(), "%s");
         assert!(!measurement.fall_back());
         // The same after a response of whole seconds.
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         measurement.add_sample(&Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0));
         assert_eq!(measurement.request(), "%s");
         assert!(!measurement.fall_back());
@@ -447,23 +552,19 @@ mod tests {
 
     #[test]
     fn parse_takes_the_tick_from_the_config() {
-        let config = MeasurementConfig {
-            samples: None,
-            tick: 7,
-        };
-        let server_time = Measurement::new(config).parse("5").unwrap();
+        let server_time = new_measurement(7).parse("5").unwrap();
         assert_eq!(
             (server_time.time, server_time.resolution),
             (5 * SECOND, SECOND + 7)
         );
-        assert_eq!(Measurement::new(config).parse("error"), None);
+        assert_eq!(new_measurement(7).parse("error"), None);
     }
 
     // The intervals of the offset still overlap; only the local clocks' difference shows the step.
     #[test]
     fn a_step_of_the_local_clock_restarts() {
         let mut simulation = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]);
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         let mut add = |simulation: &mut Simulation| {
             let outcome = measurement.add_sample(&simulation.sample(0));
             let result = measurement.result().unwrap();
@@ -481,7 +582,7 @@ mod tests {
     fn a_step_during_a_round_trip_drops_the_sample() {
         for step in [MILLI, -MILLI, SECOND, -SECOND] {
             let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
-            let mut measurement = default_measurement();
+            let mut measurement = new_measurement(TICK);
             let mut sample = simulation.sample(0);
             sample.after.wall += step;
             assert_eq!(measurement.add_sample(&sample), SampleOutcome::Restarted);
@@ -497,7 +598,7 @@ mod tests {
     #[test]
     fn steps_of_the_servers_clock_restart_three_times() {
         let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
-        let mut measurement = default_measurement();
+        let mut measurement = new_measurement(TICK);
         let restarted = SampleOutcome::Restarted;
         for outcome in [
             SampleOutcome::Accepted,

@@ -1,7 +1,8 @@
 //! One request and its response: the time in it, and the times of the local clocks around it.
 
-use super::interval::max_drift;
-use super::{Estimate, Interval, Nanos, Offset, SECOND};
+use super::interval::{Estimate, Interval, max_drift};
+use super::nanos::{Nanos, SECOND};
+use super::result::Offset;
 
 /// What a response says of the server's clock: it read at least `time`, and less than
 /// `time + resolution`.
@@ -118,7 +119,7 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TICK;
+    use super::super::nanos::TICK;
     use super::super::simulation::{MICRO, MILLI};
     use super::*;
     use proptest::prelude::*;

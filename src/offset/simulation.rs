@@ -1,10 +1,10 @@
 //! Two simulated clocks and the network between them, for tests of a measurement that neither use a
 //! network nor wait.
 
-use super::{
-    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Offset, SECOND, Sample,
-    SampleOutcome, ServerTime,
-};
+use super::measurement::{Action, Measurement, MeasurementConfig, SampleOutcome};
+use super::nanos::{Nanos, SECOND};
+use super::result::Offset;
+use super::sample::{ClockPair, Sample, ServerTime};
 
 pub(super) const MILLI: Nanos = 1_000_000;
 pub(super) const MICRO: Nanos = 1_000;

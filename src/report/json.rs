@@ -1,7 +1,7 @@
 //! The report as JSON. One object with fixed keys needs no crate to write.
 
+use super::results::{Report, ServerResult};
 use super::units::format_seconds;
-use super::{Report, ServerResult};
 use crate::offset::Estimate;
 
 impl Report {
@@ -73,7 +73,7 @@ fn json_string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{MILLI, measured, offset, report};
+    use super::super::results::tests::{MILLI, measured, offset, report};
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Report;
+use super::results::Report;
 use super::units::{format_interval, format_seconds, format_seconds_trimmed};
 use crate::offset::{Interval, Nanos};
 
@@ -126,9 +126,9 @@ fn range(limit: Option<Nanos>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{MILLI, measured, report};
+    use super::super::results::ServerResult;
+    use super::super::results::tests::{MILLI, measured, report};
     use super::*;
-    use crate::report::ServerResult;
     use proptest::prelude::*;
 
     fn limits(warn: Option<Nanos>, critical: Option<Nanos>) -> Limits {

@@ -1,7 +1,7 @@
 //! The report as text.
 
+use super::results::{Report, ServerResult};
 use super::units::{format_duration, format_interval, plural};
-use super::{Report, ServerResult};
 use crate::offset::{Offset, SECOND};
 
 /// Name of the line for all servers.
@@ -108,7 +108,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{MILLI, measured, offset, report};
+    use super::super::results::tests::{MILLI, measured, offset, report};
     use super::*;
 
     fn failed() -> Result<Offset, String> {
@@ -186,13 +186,15 @@ mod tests {
         assert_eq!(report(vec![failed(), failed()]).text(), "");
     }
 
-    // Columns are counted in characters, and are as wide as the longest name.
+    // Columns are counted in characters, and are as wide as the longest name. With one server there
+    // is no other line to align with.
     #[test]
     fn names_are_padded_to_one_width() {
         let server = |name: &str| ServerResult {
             name: name.to_owned(),
             outcome: measured(0, 2),
         };
+        assert!(Report::new(vec![server("a")]).text().starts_with("a  +"));
         for (names, columns) in [(["é", "b"], 8), (["0123456789", "é"], 10)] {
             let text = Report::new(names.map(server).to_vec()).text();
             for line in text.lines() {

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     /// What `write` makes of a buffer of 8 dots, and the length written.
-    fn written(write: impl FnOnce(&mut SliceWriter) -> WriteResult) -> (WriteResult, String) {
+    fn written(write: impl FnOnce(&mut SliceWriter<'_>) -> WriteResult) -> (WriteResult, String) {
         let mut buf = [b'.'; 8];
         let mut writer = SliceWriter::new(&mut buf);
         let result = write(&mut writer);

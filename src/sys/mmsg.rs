@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::retry_on_eintr;
+use super::errno::retry_on_eintr;
 
 /// Maximum number of datagrams in one system call. At 32 the fixed cost of the calls is below 2 %
 /// of the cost of a datagram, so a larger number saves nothing.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::cvt;
+use super::errno::cvt;
 
 /// Makes the kernel report the destination of each received datagram (ip(7) `IP_PKTINFO`, ipv6(7)
 /// `IPV6_RECVPKTINFO`).

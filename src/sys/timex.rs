@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
-use super::cvt;
+use super::errno::cvt;
 
 /// The kernel's view of its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,24 +1,29 @@
-//! What an answer costs, beside everybody else who answers: `cargo bench`.
+//! What a response costs the server, beside other servers: `cargo bench`.
 //!
-//! On-CPU time is the measure, because it holds still where questions per second swing with the neighbours. Everybody takes
-//! turns within one run, each beside the floor measured right before or after it; a ratio is the median of the rounds'
-//! ratios. Each round starts fresh processes, so that a lucky layout in memory is not taken for speed. The server has one
-//! core, the load another, and every answer is checked. Ends with a status other than 0 where one was wrong, or a promise did
-//! not hold.
+//! The measure is on-CPU time: it varies less than responses per second do. All servers take turns
+//! in one run, each right before or after the floor, and a ratio is the median over the turns. Each
+//! round starts new processes. The server has one core, the load another, and every response is
+//! checked. The exit status is 1 if a response was wrong or a promise does not hold.
 
-mod dearest;
+mod compare;
 mod echo;
 mod load;
 mod measure;
-mod peers;
 mod plot;
 mod process;
-mod questions;
-mod report;
+mod processes;
+mod promises;
+mod requests;
 mod results;
 mod rounds;
+mod run;
+mod servers;
+mod setup;
+mod single;
 mod sys;
 mod table;
+mod tables;
+mod worst_case;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,41 +32,41 @@ use clap::Parser;
 
 use echo::Echo;
 
-/// Measures the daemon beside the kernel's floor and its peers, on the loopback.
+/// Measures what a response costs wallclockd and other servers, on the loopback interface.
 #[derive(Parser)]
 pub struct Options {
-    /// How many times everybody takes a turn [default: 9, or 3 with --quick].
+    /// Number of rounds [default: 9, or 3 with --quick].
     #[arg(long)]
     rounds: Option<usize>,
-    /// How long a turn is, in milliseconds [default: 120, or 50 with --quick].
+    /// Time of each row in a round, in milliseconds [default: 120, or 50 with --quick].
     #[arg(long)]
     slice: Option<u64>,
-    /// A glance: short rounds, a million questions, two idle seconds, and no failure for a broken promise.
+    /// Measure less, for a first impression. Promises that do not hold are no failure.
     #[arg(long)]
     quick: bool,
-    /// Prints the tables as Markdown, without the columns that show that the run was sound.
+    /// Print what tests/bench/README.md has under "Results".
     #[arg(long)]
     markdown: bool,
     /// Where to draw the plot [default: bench/cost.svg in the target directory].
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Only measures what an answer costs in the rows with this in their name, or `lonely`: one
-    /// question at a time, or `base`: the two builds of --base. For work on a hot path.
-    #[arg(long)]
+    /// Measure only the cost of the rows with NAME in their names. `single`: only one request at a
+    /// time. `base`: only the comparison with --base.
+    #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Another build of wallclockd, to be measured in turn with this one.
+    /// Another build of wallclockd to compare this one with.
     #[arg(long, value_name = "WALLCLOCKD", env = "WALLCLOCK_BENCH_BASE")]
     base: Option<PathBuf>,
-    /// Only searches for the dearest question, and prints what each conversion costs.
+    /// Only search for the worst case, and print what each directive costs.
     #[arg(long)]
-    dearest: bool,
-    /// Be one of the servers to be measured against.
+    worst_case: bool,
+    /// Be one of the echo servers.
     #[arg(long, hide = true)]
     serve: Option<Echo>,
-    /// With --serve: the receive buffer to ask for.
+    /// With --serve: the receive buffer to request.
     #[arg(long, hide = true)]
-    buffer: Option<i32>,
-    /// What cargo says to every benchmark.
+    receive_buffer: Option<usize>,
+    /// Cargo passes this to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -69,8 +74,11 @@ pub struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.serve {
-        Some(echo) => echo.serve(options.buffer).map(|_| true),
-        None => rounds::run(&options),
+        Some(echo) => match echo.serve(options.receive_buffer) {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        },
+        None => run::run(&options),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

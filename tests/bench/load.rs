@@ -1,356 +1,383 @@
-//! The askers. Never asleep while they ask, and many datagrams a call, so that the server is what the numbers are of.
+//! The clients. They never sleep while they send and use recvmmsg(2) and sendmmsg(2), so that the
+//! server is the bottleneck.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::questions::{self, Workload};
-use crate::sys::{self, Mailbox};
+use crate::requests::{self, Workload};
+use crate::sys::{self, DatagramBatch};
 
+/// The closed loop has so many sockets with so many requests in flight each.
 pub const SOCKETS: usize = 16;
 pub const IN_FLIGHT: usize = 8;
 
-/// The burst: everybody at midnight.
+/// Requests in a burst, and the sockets that send them.
 pub const BURST: usize = 10_000;
 const BURST_SOCKETS: usize = 80;
 
-/// Longer than any answer.
-const SLOT: usize = 2048;
+/// Sockets of the open loop, one for each request in flight.
+const PACED_SOCKETS: usize = 256;
 
-/// On loopback, an answer that takes this long is not going to come.
-const LOST: Duration = Duration::from_millis(200);
+/// More than the longest response.
+const BUF_SIZE: usize = 2048;
 
-/// A round over all sockets that finds fewer answers than this was too early: the next is a rest
-/// later. The load so takes more by a call, and what it rests is what it has to spare.
-const ENOUGH: u64 = 32;
-const REST: Duration = Duration::from_micros(20);
+/// On the loopback interface, a response that takes longer is lost.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// When a closed loop stops asking.
+/// After a pass over all sockets with fewer responses than this, the load pauses. It so receives
+/// more with each call, and the pauses show how much time it has to spare.
+const FEW_RESPONSES: u64 = 32;
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// When a closed loop stops sending.
 #[derive(Clone, Copy)]
 pub enum Until {
     Elapsed(Duration),
     Answered(u64),
 }
 
-/// What came of a closed loop.
+/// The result of a closed loop.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Flow {
+pub struct LoopResult {
     pub answered: u64,
     pub wrong: u64,
     pub lost: u64,
     pub elapsed: Duration,
-    /// The time in which too few answers had come: what the load had to spare.
-    pub spare: Duration,
+    /// The time in which the load paused.
+    pub paused: Duration,
 }
 
-/// What came of a burst.
+/// The result of a burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Burst {
     pub answered: u64,
     pub wrong: u64,
-    /// From the first question to the last.
+    /// From the first request to the last.
     pub sending: Duration,
 }
 
-/// What came of questions at random instants.
+/// The result of an open loop.
 #[derive(Clone, Debug, Default)]
-pub struct Paced {
-    /// Nanoseconds from question to answer, sorted.
-    pub trips: Vec<u64>,
+pub struct PacedResult {
+    /// Nanoseconds from request to response, sorted.
+    pub round_trips: Vec<u64>,
     pub wrong: u64,
-    pub missing: u64,
+    pub lost: u64,
 }
 
-/// Which lane, which question, and when it was sent.
-type Underway = (usize, u64, Instant);
+/// A request in flight of the open loop.
+struct InFlight {
+    client: usize,
+    serial: u64,
+    sent_at: Instant,
+}
 
-impl Paced {
-    /// Takes the answer to the oldest question, if it is there.
-    fn take(
+impl PacedResult {
+    /// Receives the response to the oldest request. Returns whether it was there.
+    fn receive_oldest(
         &mut self,
-        lanes: &[Lane],
-        pending: &mut VecDeque<Underway>,
+        clients: &[Client],
+        in_flight: &mut VecDeque<InFlight>,
         workload: &mut Workload,
     ) -> bool {
-        let mut answer = [0; SLOT];
-        let Some(&(lane, serial, sent)) = pending.front() else {
+        let mut buf = [0; BUF_SIZE];
+        let Some(oldest) = in_flight.front() else {
             return false;
         };
-        let Ok(length) = lanes[lane].socket.recv(&mut answer) else {
+        let Ok(length) = clients[oldest.client].socket.recv(&mut buf) else {
             return false;
         };
-        self.trips.push(sent.elapsed().as_nanos() as u64);
-        let right = workload.allows(serial, questions::now(), &answer[..length]);
+        let round_trip = oldest.sent_at.elapsed();
+        self.round_trips.push(round_trip.as_nanos() as u64);
+        let right = workload.accepts(oldest.serial, requests::now(), &buf[..length]);
         self.wrong += u64::from(!right);
-        pending.pop_front();
+        in_flight.pop_front();
         true
     }
 }
 
-/// Everybody who asks. One for the whole run: its numbers are what make a question one never seen before.
-pub struct Load {
-    serial: u64,
-    question: Vec<u8>,
-    random: u64,
-}
-
-struct Lane {
+struct Client {
     socket: UdpSocket,
-    /// The questions on their way, oldest first: one server on loopback answers in order.
-    pending: VecDeque<u64>,
-    heard: Instant,
+    /// The numbers of the requests in flight, oldest first: a server on the loopback interface
+    /// responds in order.
+    in_flight: VecDeque<u64>,
+    received_at: Instant,
 }
 
-impl Lane {
-    fn to(server: SocketAddr) -> io::Result<Self> {
+impl Client {
+    fn connect(server: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect(server)?;
         Ok(Self {
             socket,
-            pending: VecDeque::new(),
-            heard: Instant::now(),
+            in_flight: VecDeque::new(),
+            received_at: Instant::now(),
         })
     }
+
+    fn connect_many(server: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        (0..count).map(|_| Self::connect(server)).collect()
+    }
+}
+
+/// All clients of a run. There is one for the whole run: it numbers the requests, which makes each
+/// of them a new one.
+pub struct Load {
+    serial: u64,
+    request: Vec<u8>,
+    random: u64,
 }
 
 impl Load {
     pub fn new() -> Self {
         Self {
             serial: 0,
-            question: Vec::with_capacity(SLOT),
+            request: Vec::with_capacity(BUF_SIZE),
             random: 0x9e37_79b9_7f4a_7c15,
         }
     }
 
-    fn ask(&mut self, workload: &Workload, lane: &mut Lane, outbox: &mut Mailbox, count: usize) {
+    fn send(
+        &mut self,
+        workload: &Workload,
+        client: &mut Client,
+        batch: &mut DatagramBatch,
+        count: usize,
+    ) {
         for index in 0..count {
-            workload.question(self.serial, &mut self.question);
-            outbox.put(index, &self.question);
-            lane.pending.push_back(self.serial);
+            workload.write_request(self.serial, &mut self.request);
+            batch.put(index, &self.request);
+            client.in_flight.push_back(self.serial);
             self.serial += 1;
         }
-        outbox.send(&lane.socket, count);
+        batch.send(&client.socket, count);
     }
 
-    /// `SOCKETS` askers with `IN_FLIGHT` questions on the way each: a new one for each answer.
+    /// Keeps `IN_FLIGHT` requests in flight on each of `SOCKETS` sockets.
     pub fn closed_loop(
         &mut self,
         server: SocketAddr,
         workload: &mut Workload,
         until: Until,
-    ) -> io::Result<Flow> {
-        let mut lanes = (0..SOCKETS)
-            .map(|_| Lane::to(server))
-            .collect::<io::Result<Vec<_>>>()?;
-        let (mut inbox, mut outbox) = (
-            Mailbox::connected(IN_FLIGHT, SLOT),
-            Mailbox::connected(IN_FLIGHT, SLOT),
-        );
-        let mut flow = Flow::default();
+    ) -> io::Result<LoopResult> {
+        let mut clients = Client::connect_many(server, SOCKETS)?;
+        let mut incoming = DatagramBatch::connected(IN_FLIGHT, BUF_SIZE);
+        let mut outgoing = DatagramBatch::connected(IN_FLIGHT, BUF_SIZE);
+        let mut result = LoopResult::default();
         let start = Instant::now();
-        for lane in &mut lanes {
-            self.ask(workload, lane, &mut outbox, IN_FLIGHT);
+        for client in &mut clients {
+            self.send(workload, client, &mut outgoing, IN_FLIGHT);
         }
-        let (mut on, mut pass) = (true, start);
+        let (mut sending, mut pass) = (true, start);
         loop {
-            let now = questions::now();
-            let before = flow.answered;
-            for lane in &mut lanes {
-                let taken = inbox.receive(&lane.socket, libc::MSG_DONTWAIT).unwrap_or(0);
-                for index in 0..taken {
-                    match lane.pending.pop_front() {
-                        Some(serial) if workload.allows(serial, now, inbox.datagram(index)) => {
-                            flow.answered += 1
+            let now = requests::now();
+            let before = result.answered;
+            for client in &mut clients {
+                let received = incoming
+                    .receive(&client.socket, libc::MSG_DONTWAIT)
+                    .unwrap_or(0);
+                for index in 0..received {
+                    match client.in_flight.pop_front() {
+                        Some(serial) if workload.accepts(serial, now, incoming.datagram(index)) => {
+                            result.answered += 1;
                         }
-                        _ => flow.wrong += 1,
+                        _ => result.wrong += 1,
                     }
                 }
-                if taken > 0 {
-                    lane.heard = pass;
-                    if on {
-                        self.ask(workload, lane, &mut outbox, taken);
-                    }
-                } else if !lane.pending.is_empty()
-                    && pass.saturating_duration_since(lane.heard) > LOST
+                let mut free = received;
+                if received > 0 {
+                    client.received_at = pass;
+                } else if !client.in_flight.is_empty()
+                    && pass.saturating_duration_since(client.received_at) > RESPONSE_TIMEOUT
                 {
-                    flow.lost += lane.pending.len() as u64;
-                    // From a new port, so that a late answer is not taken for the next one's.
-                    *lane = Lane::to(server)?;
-                    if on {
-                        self.ask(workload, lane, &mut outbox, IN_FLIGHT);
-                    }
+                    result.lost += client.in_flight.len() as u64;
+                    // From a new port, so that a late response is not taken for the next one.
+                    *client = Client::connect(server)?;
+                    free = IN_FLIGHT;
+                }
+                if sending && free > 0 {
+                    self.send(workload, client, &mut outgoing, free);
                 }
             }
             pass = Instant::now();
-            if flow.answered - before < ENOUGH {
-                let rested = pass + REST;
-                while pass < rested {
-                    // Asleep, it would have to be woken by the server, at the server's cost.
+            if result.answered - before < FEW_RESPONSES {
+                let resume_at = pass + PAUSE;
+                while pass < resume_at {
+                    // A sleeping client would have to be woken, in the server's time.
                     std::hint::spin_loop();
                     pass = Instant::now();
                 }
-                flow.spare += REST;
+                result.paused += PAUSE;
             }
-            let over = match until {
+            let done = match until {
                 Until::Elapsed(limit) => pass - start >= limit,
-                Until::Answered(count) => flow.answered + flow.wrong + flow.lost >= count,
+                Until::Answered(count) => result.answered + result.wrong + result.lost >= count,
             };
-            if on && over {
-                (on, flow.elapsed) = (false, pass - start);
+            if sending && done {
+                (sending, result.elapsed) = (false, pass - start);
             }
-            if !on && lanes.iter().all(|lane| lane.pending.is_empty()) {
-                return Ok(flow);
+            if !sending && clients.iter().all(|client| client.in_flight.is_empty()) {
+                return Ok(result);
             }
         }
     }
 
-    /// One asker with one question on the way, asleep until it is answered; `each` is called after every answer.
-    pub fn lonely(
+    /// Sends one request at a time and sleeps until its response is there. Calls `after_each`
+    /// after each response.
+    pub fn one_at_a_time(
         &mut self,
         server: SocketAddr,
         workload: &mut Workload,
         limit: Duration,
-        mut each: impl FnMut(),
-    ) -> io::Result<Flow> {
-        let mut lane = Lane::to(server)?;
-        lane.socket.set_read_timeout(Some(LOST))?;
-        let (mut answer, mut flow) = ([0; SLOT], Flow::default());
+        mut after_each: impl FnMut(),
+    ) -> io::Result<LoopResult> {
+        let connect = || {
+            let client = Client::connect(server)?;
+            client.socket.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+            io::Result::Ok(client)
+        };
+        let mut client = connect()?;
+        let (mut buf, mut result) = ([0; BUF_SIZE], LoopResult::default());
         let start = Instant::now();
-        while flow.elapsed < limit {
-            workload.question(self.serial, &mut self.question);
+        while result.elapsed < limit {
+            let serial = self.serial;
             self.serial += 1;
-            lane.socket.send(&self.question)?;
-            match lane.socket.recv(&mut answer) {
-                Ok(length)
-                    if workload.allows(self.serial - 1, questions::now(), &answer[..length]) =>
-                {
-                    flow.answered += 1
+            workload.write_request(serial, &mut self.request);
+            client.socket.send(&self.request)?;
+            match client.socket.recv(&mut buf) {
+                Ok(length) if workload.accepts(serial, requests::now(), &buf[..length]) => {
+                    result.answered += 1;
                 }
-                Ok(_) => flow.wrong += 1,
+                Ok(_) => result.wrong += 1,
                 Err(_) => {
-                    flow.lost += 1;
-                    // A late answer must not be taken for the next one's.
-                    lane = Lane::to(server)?;
-                    lane.socket.set_read_timeout(Some(LOST))?;
+                    result.lost += 1;
+                    // From a new port, so that a late response is not taken for the next one.
+                    client = connect()?;
                 }
             }
-            each();
-            flow.elapsed = start.elapsed();
+            after_each();
+            result.elapsed = start.elapsed();
         }
-        Ok(flow)
+        Ok(result)
     }
 
-    /// Questions at random instants, `rate` a second on average whether or not they are answered.
+    /// Sends requests at random instants, `rate` a second on average, whether or not there are
+    /// responses.
     pub fn paced(
         &mut self,
         server: SocketAddr,
         workload: &mut Workload,
         rate: f64,
         limit: Duration,
-    ) -> io::Result<Paced> {
-        // A socket each for the questions on their way, so that no answer can be taken for another's.
-        let mut lanes = (0..256)
-            .map(|_| Lane::to(server))
-            .collect::<io::Result<Vec<_>>>()?;
-        for lane in &lanes {
-            lane.socket.set_nonblocking(true)?;
+    ) -> io::Result<PacedResult> {
+        // One socket for each request in flight, so that no response is taken for another.
+        let mut clients = Client::connect_many(server, PACED_SOCKETS)?;
+        for client in &clients {
+            client.socket.set_nonblocking(true)?;
         }
-        let mut paced = Paced::default();
-        // Room for them all: growing in the middle would be a pause of the load's own.
-        paced
-            .trips
-            .reserve((rate * limit.as_secs_f64() * 1.1) as usize + 1000);
-        let mut pending: VecDeque<Underway> = VecDeque::with_capacity(lanes.len());
+        let mut result = PacedResult::default();
+        // Enough for all: to grow it during the loop would be a pause.
+        let expected = (rate * limit.as_secs_f64() * 1.1) as usize + 1000;
+        result.round_trips.reserve(expected);
+        let mut in_flight = VecDeque::with_capacity(PACED_SOCKETS);
         let start = Instant::now();
-        let (mut due, mut lane, mut scout) = (start, 0, 0);
+        let (mut due, mut next_client, mut probe) = (start, 0, 0);
         loop {
             let now = Instant::now();
-            let on = now - start < limit;
-            if !on && pending.is_empty() {
+            let sending = now - start < limit;
+            if !sending && in_flight.is_empty() {
                 break;
             }
-            if on && now >= due {
-                due += Duration::from_secs_f64(self.gap() / rate);
-                // What the load itself was kept from asking is not asked in a heap afterwards.
+            if sending && now >= due {
+                due += Duration::from_secs_f64(self.random_gap() / rate);
+                // After an interruption of the load, do not catch up with a burst.
                 due = due.max(now - Duration::from_micros(100));
-                if pending.len() == lanes.len() {
-                    paced.missing += 1;
+                if in_flight.len() == PACED_SOCKETS {
+                    result.lost += 1;
                 } else {
-                    workload.question(self.serial, &mut self.question);
-                    pending.push_back((lane, self.serial, Instant::now()));
-                    let _ = lanes[lane].socket.send(&self.question);
+                    workload.write_request(self.serial, &mut self.request);
+                    in_flight.push_back(InFlight {
+                        client: next_client,
+                        serial: self.serial,
+                        sent_at: Instant::now(),
+                    });
+                    let _ = clients[next_client].socket.send(&self.request);
                     self.serial += 1;
-                    lane = (lane + 1) % lanes.len();
+                    next_client = (next_client + 1) % PACED_SOCKETS;
                 }
             }
-            // The oldest is the next to be answered. Unless it was dropped, which shows in that a
-            // later one is answered: these are tried in turn, one a round.
-            scout = (scout + 1) % pending.len().max(1);
-            if !paced.take(&lanes, &mut pending, workload) && scout > 0 {
-                let (lane, ..) = pending[scout];
-                if lanes[lane].socket.peek(&mut [0]).is_ok() {
-                    for _ in 0..=scout {
-                        if !paced.take(&lanes, &mut pending, workload) {
-                            paced.missing += 1;
-                            pending.pop_front();
+            // The oldest request is the next to get a response, unless it was dropped. Then a later
+            // one has a response: each turn of the loop tests another one.
+            probe = (probe + 1) % in_flight.len().max(1);
+            if !result.receive_oldest(&clients, &mut in_flight, workload) && probe > 0 {
+                let socket = &clients[in_flight[probe].client].socket;
+                if socket.peek(&mut [0]).is_ok() {
+                    for _ in 0..=probe {
+                        if !result.receive_oldest(&clients, &mut in_flight, workload) {
+                            result.lost += 1;
+                            in_flight.pop_front();
                         }
                     }
                 }
             }
-            if let Some(&(lane, _, sent)) = pending.front()
-                && sent.elapsed() > LOST
+            if let Some(oldest) = in_flight.front()
+                && oldest.sent_at.elapsed() > RESPONSE_TIMEOUT
             {
-                paced.missing += 1;
-                pending.pop_front();
-                // From a new port, so that a late answer is not taken for a later one's.
-                lanes[lane] = Lane::to(server)?;
-                lanes[lane].socket.set_nonblocking(true)?;
+                // From a new port, so that a late response is not taken for a later one.
+                let client = Client::connect(server)?;
+                client.socket.set_nonblocking(true)?;
+                clients[oldest.client] = client;
+                result.lost += 1;
+                in_flight.pop_front();
             }
         }
-        paced.trips.sort_unstable();
-        Ok(paced)
+        result.round_trips.sort_unstable();
+        Ok(result)
     }
 
-    /// An exponentially distributed gap with a mean of 1: many machines that know nothing of each other.
-    fn gap(&mut self) -> f64 {
-        // xorshift64: the same instants for everyone who is measured would need no more than this.
+    /// Returns an exponentially distributed gap with a mean of 1, as of independent clients.
+    fn random_gap(&mut self) -> f64 {
+        // xorshift64
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         -(((self.random >> 11) as f64 + 1.0) / (1u64 << 53) as f64).ln()
     }
 
-    /// `BURST` questions as fast as one core can send them, from sockets that have room for all their answers.
+    /// Sends `BURST` requests as fast as one core can. The client sockets have receive buffers for
+    /// all responses.
     pub fn burst(&mut self, server: SocketAddr, workload: &mut Workload) -> io::Result<Burst> {
         const EACH: usize = BURST / BURST_SOCKETS;
-        let mut lanes = (0..BURST_SOCKETS)
-            .map(|_| Lane::to(server))
-            .collect::<io::Result<Vec<_>>>()?;
-        let mut outbox = Mailbox::connected(EACH, SLOT);
-        for lane in &lanes {
-            // 2 KiB a datagram is more than the kernel books for any answer of ours.
-            sys::set_receive_buffer(&lane.socket, (EACH * SLOT) as i32)?;
+        let mut clients = Client::connect_many(server, BURST_SOCKETS)?;
+        let mut batch = DatagramBatch::connected(EACH, BUF_SIZE);
+        for client in &clients {
+            // The kernel accounts less than 2 KiB for each of these responses.
+            sys::set_receive_buffer(&client.socket, EACH * BUF_SIZE)?;
         }
         let mut burst = Burst::default();
         let start = Instant::now();
-        for lane in &mut lanes {
-            self.ask(workload, lane, &mut outbox, EACH);
+        for client in &mut clients {
+            self.send(workload, client, &mut batch, EACH);
         }
         burst.sending = start.elapsed();
-        let mut heard = Instant::now();
-        while burst.answered + burst.wrong < BURST as u64 && heard.elapsed() < LOST {
-            for lane in &mut lanes {
-                let taken = outbox
-                    .receive(&lane.socket, libc::MSG_DONTWAIT)
+        let mut received_at = Instant::now();
+        while burst.answered + burst.wrong < BURST as u64
+            && received_at.elapsed() < RESPONSE_TIMEOUT
+        {
+            for client in &mut clients {
+                let received = batch
+                    .receive(&client.socket, libc::MSG_DONTWAIT)
                     .unwrap_or(0);
-                for index in 0..taken {
-                    heard = Instant::now();
-                    let now = questions::now();
-                    // Which of a lane's questions were dropped nobody knows: the next that fits is the one.
-                    let answer = outbox.datagram(index);
-                    let right = std::iter::from_fn(|| lane.pending.pop_front())
-                        .any(|serial| workload.allows(serial, now, answer));
+                for index in 0..received {
+                    received_at = Instant::now();
+                    let now = requests::now();
+                    // Some requests of this client may have been dropped: the response belongs to
+                    // the first one that it is right for.
+                    let response = batch.datagram(index);
+                    let right = std::iter::from_fn(|| client.in_flight.pop_front())
+                        .any(|serial| workload.accepts(serial, now, response));
                     burst.answered += u64::from(right);
                     burst.wrong += u64::from(!right);
                 }

@@ -1,64 +1,99 @@
-//! One plot: what an answer costs, beside the floor.
+//! The plot: the cost of each row beside the floor, as SVG.
 
-use std::fmt::Write;
+use std::error::Error;
+use std::io;
+use std::path::Path;
 
-/// One bar.
-pub struct Bar {
-    pub name: String,
-    /// What it costs, in units of the floor.
-    pub ratio: f64,
-    /// Whether it is ours.
-    pub ours: bool,
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::results::{Row, ServerKind};
+
+pub const TITLE: &str = "On-CPU time per response";
+
+/// Sizes in pixels. The fonts that a browser takes for sans-serif differ in width: the names have
+/// space for a wide one.
+const WIDTH: u32 = 1000;
+const ROW_HEIGHT: u32 = 26;
+const TITLE_HEIGHT: u32 = 48;
+const AXIS_HEIGHT: u32 = 60;
+const NAMES_WIDTH: u32 = 430;
+const VALUES_WIDTH: u32 = 56;
+const MARGIN: u32 = 10;
+
+const WALLCLOCKD: RGBColor = RGBColor(42, 111, 187);
+const OTHERS: RGBColor = RGBColor(176, 183, 191);
+const FLOOR: RGBColor = RGBColor(192, 57, 43);
+
+/// Draws the rows that were measured beside the floor.
+pub fn draw(path: &Path, rows: &[Row]) -> io::Result<()> {
+    let rows: Vec<&Row> = rows
+        .iter()
+        .filter(|row| !row.samples.is_empty() && row.floor == ServerKind::Floor)
+        .collect();
+    try_draw(path, &rows).map_err(|error| io::Error::other(error.to_string()))
 }
 
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 340.0;
-const RIGHT: f64 = 80.0;
-const TOP: f64 = 56.0;
-const STEP: f64 = 26.0;
-
-/// Draws `bars` from the top down, with a line at the floor.
-pub fn svg(title: &str, bars: &[Bar]) -> String {
-    let height = TOP + STEP * bars.len() as f64 + 34.0;
-    let most = bars.iter().map(|bar| bar.ratio).fold(1.0, f64::max);
-    let x = |ratio: f64| LEFT + ratio / most * (WIDTH - LEFT - RIGHT);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <title>{0}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"16\" y=\"26\" font-size=\"16\" fill=\"#222\">{0}</text>\n",
-        escaped(title)
-    );
-    for (index, bar) in bars.iter().enumerate() {
-        let y = TOP + STEP * index as f64;
-        let colour = if bar.ours { "#2a6fbb" } else { "#b0b7bf" };
-        // Writing to a String can't fail.
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\" fill=\"#222\">{}</text>\
-             <rect x=\"{LEFT:.0}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"18\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{:.0}\" fill=\"#222\">{:.2}</text>",
-            LEFT - 8.0,
-            y + 14.0,
-            escaped(&bar.name),
-            x(bar.ratio) - LEFT,
-            x(bar.ratio) + 6.0,
-            y + 14.0,
-            bar.ratio,
-        );
+fn try_draw(path: &Path, rows: &[&Row]) -> Result<(), Box<dyn Error>> {
+    let height = TITLE_HEIGHT + ROW_HEIGHT * rows.len() as u32 + AXIS_HEIGHT;
+    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let root = root.margin(MARGIN, MARGIN, MARGIN, MARGIN);
+    let title = ("sans-serif", 22).into_font();
+    let root = root.titled(TITLE, title)?;
+    let most = rows.iter().map(|row| row.ratio()).fold(1.0, f64::max);
+    // Row 0 is at the top.
+    let last = rows.len() as i32 - 1;
+    let mut chart = ChartBuilder::on(&root)
+        .set_label_area_size(LabelAreaPosition::Left, NAMES_WIDTH)
+        .set_label_area_size(LabelAreaPosition::Bottom, 44)
+        .margin_right(VALUES_WIDTH)
+        .build_cartesian_2d(0.0..most * 1.02, (0..last).into_segmented())?;
+    let font = ("sans-serif", 16).into_font();
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("x floor (dashed line)")
+        .x_label_formatter(&|x| format!("{x:.1}"))
+        .y_labels(rows.len())
+        .y_label_formatter(&|y| match y {
+            SegmentValue::CenterOf(y) => rows[(last - y) as usize].name(),
+            _ => String::new(),
+        })
+        .label_style(font.clone())
+        .axis_desc_style(font.clone())
+        .draw()?;
+    chart.draw_series(rows.iter().zip(0..).map(|(row, index)| {
+        let colour = if row.server.is_wallclockd() {
+            WALLCLOCKD
+        } else {
+            OTHERS
+        };
+        let y = last - index;
+        let ends = [
+            (0.0, SegmentValue::Exact(y)),
+            (row.ratio(), SegmentValue::Exact(y + 1)),
+        ];
+        let mut bar = Rectangle::new(ends, colour.filled());
+        bar.set_margin(4, 4, 0, 0);
+        bar
+    }))?;
+    let floor = [
+        (1.0, SegmentValue::Exact(0)),
+        (1.0, SegmentValue::Exact(last + 1)),
+    ];
+    chart.draw_series(DashedLineSeries::new(floor, 5, 3, FLOOR.stroke_width(2)))?;
+    // The values are in a column of their own: beside a bar they would be on the dashed line.
+    let style = font.color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
+    for (row, index) in rows.iter().zip(0..) {
+        let centre = SegmentValue::CenterOf(last - index);
+        let (_, y) = chart.backend_coord(&(1.0, centre));
+        let text = format!("{:.2}", row.ratio());
+        // `root` begins at the margin and below the title.
+        let (x, top) = ((WIDTH - 2 * MARGIN) as i32, root.get_pixel_range().1.start);
+        root.draw(&Text::new(text, (x, y - top), style.clone()))?;
     }
-    let (line, bottom) = (x(1.0), height - 30.0);
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{line:.1}\" y1=\"{:.0}\" x2=\"{line:.1}\" y2=\"{bottom:.0}\" stroke=\"#c0392b\" stroke-dasharray=\"5 3\"/>\
-         <text x=\"{line:.1}\" y=\"{:.0}\" text-anchor=\"middle\" fill=\"#c0392b\">the floor</text>\n</svg>",
-        TOP - 6.0,
-        bottom + 16.0,
-    );
-    svg
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    root.present()?;
+    Ok(())
 }

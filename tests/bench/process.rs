@@ -1,4 +1,7 @@
-//! What the kernel knows of a process: the time it was on a core, its memory, its sleeps.
+//! What /proc says of a process: on-CPU time, memory, context switches.
+//!
+//! The functions panic where a figure cannot be read: a 0 in its place would be the best of all
+//! results.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,13 +10,14 @@ use std::time::{Duration, Instant};
 
 /// The two times of /proc/PID/schedstat, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Scheduled {
+pub struct SchedTimes {
     pub on_cpu: u64,
-    /// Runnable, but somebody else had the core.
+    /// Runnable while another process had the core.
     pub waiting: u64,
 }
 
-pub fn scheduled(pid: u32) -> Scheduled {
+/// Reads both times.
+pub fn sched_times(pid: u32) -> SchedTimes {
     let text = read(pid, "schedstat");
     let mut fields = text.split_whitespace().map_while(|it| it.parse().ok());
     let mut field = || {
@@ -21,47 +25,45 @@ pub fn scheduled(pid: u32) -> Scheduled {
             .next()
             .unwrap_or_else(|| panic!("two times in /proc/{pid}/schedstat: {text:?}"))
     };
-    Scheduled {
+    SchedTimes {
         on_cpu: field(),
         waiting: field(),
     }
 }
 
-/// The on-CPU time of a process, read often: by one system call.
-pub struct Meter(File);
+/// Reads the on-CPU time of one process with one system call.
+pub struct CpuMeter(File);
 
-impl Meter {
-    pub fn of(pid: u32) -> io::Result<Self> {
+impl CpuMeter {
+    pub fn new(pid: u32) -> io::Result<Self> {
         File::open(format!("/proc/{pid}/schedstat")).map(Self)
     }
 
-    /// Nanoseconds so far.
-    ///
-    /// # Panics
-    /// Where it can't be read, as [`scheduled`].
+    /// Returns the on-CPU time so far, in nanoseconds.
     pub fn on_cpu(&self) -> u64 {
-        let mut text = [0; 64];
-        let length = self.0.read_at(&mut text, 0).expect("schedstat is read");
-        let digits = text[..length].split(|byte| *byte == b' ').next();
+        let mut buf = [0; 64];
+        let length = self.0.read_at(&mut buf, 0).expect("schedstat is readable");
+        let digits = buf[..length].split(|byte| *byte == b' ').next();
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
         digits
             .and_then(|digits| digits.parse().ok())
-            .expect("a time in schedstat")
+            .expect("schedstat begins with a time")
     }
 }
 
-/// Resident memory in KiB.
+/// Returns resident memory in KiB.
 pub fn resident(pid: u32) -> u64 {
     status(pid, "VmRSS:")
 }
 
-/// How often the process gave up its core, of its own will or not.
-pub fn switches(pid: u32) -> u64 {
+/// Returns the number of context switches, voluntary or not.
+pub fn context_switches(pid: u32) -> u64 {
     status(pid, "voluntary_ctxt_switches:") + status(pid, "nonvoluntary_ctxt_switches:")
 }
 
 fn status(pid: u32, field: &str) -> u64 {
-    alive(pid);
+    // Of a process that has ended, /proc keeps the files but not the figures.
+    state(pid);
     let text = read(pid, "status");
     text.lines()
         .find_map(|line| line.strip_prefix(field))
@@ -69,18 +71,18 @@ fn status(pid: u32, field: &str) -> u64 {
         .unwrap_or_else(|| panic!("no number at {field} in /proc/{pid}/status"))
 }
 
-/// Waits until the process sleeps: only then has the kernel booked all of its time.
-pub fn settle(pid: u32) {
+/// Waits until the process sleeps: only then has the kernel accounted all of its time.
+pub fn wait_until_asleep(pid: u32) {
     let deadline = Instant::now() + Duration::from_millis(200);
-    while alive(pid) != 'S' && Instant::now() < deadline {
+    while state(pid) != 'S' && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(100));
     }
 }
 
-/// The state of a process. One that ended keeps its files in /proc until it is waited for, and has nothing more to say in them.
-fn alive(pid: u32) -> char {
+/// Returns the state of a process (proc(5)), which must not have ended.
+fn state(pid: u32) -> char {
     let text = read(pid, "stat");
-    // The first field behind the name, which stands in brackets and may hold anything.
+    // The first field after the name, which is in parentheses and may hold anything.
     let state = text
         .rsplit(')')
         .next()
@@ -90,8 +92,6 @@ fn alive(pid: u32) -> char {
     state
 }
 
-/// # Panics
-/// Where it can't be read: a nought in its place would be the best of all measurements.
 fn read(pid: u32, file: &str) -> String {
     let path = format!("/proc/{pid}/{file}");
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

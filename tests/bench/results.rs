@@ -1,251 +1,215 @@
-//! What a run has shown, kept until it is told.
+//! The results of a run.
 
-use crate::dearest::Dearest;
 use crate::echo;
 use crate::load::Burst;
-use crate::measure::{Sample, median};
-use crate::questions::Workload;
+use crate::measure::{Sample, median, median_ratio};
+use crate::processes::{Memory, StartTimes};
+use crate::requests::Workload;
+use crate::worst_case::WorstCases;
 
-/// What is asked, where it takes a name.
+/// What the rows of the first table are called after the server's name.
 pub const DEFAULT: &str = "%Y-%m-%d %X";
-pub const BLANK: &str = "a blank line";
+pub const BLANK: &str = "a blank request";
 pub const SLASHES: &str = "%Y/%m/%d %H:%M:%S";
 pub const NANOSECONDS: &str = "%s.%N";
-pub const SIXTY_FOUR: &str = "64 formats in turn";
+pub const COMMON: &str = "64 formats in turn";
 pub const DIFFERENT: &str = "10,000 formats in turn";
+pub const BESIDE_DUAL_FLOOR: &str = "beside the floor on [::]";
 pub const LONGEST: &str = "1024 bytes";
-pub const BESIDE_DUAL: &str = "x the floor on [::]";
-pub const GLIBCS: &str = "every conversion of glibc, new";
-pub const DEAREST: &str = "1024 bytes, new: the dearest";
-pub const BASES_DEAREST: &str = "1024 bytes, new: the dearest of the base";
-pub const ALONE_AS_INSTALLED: &str = "one at a time";
-pub const OVERFLOWING: &str = "1024 bytes, new: too long at the end";
-pub const BAD: &str = "1024 bytes, new: bad at the end";
+pub const GLIBC: &str = "all directives of glibc";
+pub const WORST_CASE: &str = "1024 bytes: the worst case";
+pub const TOO_LONG: &str = "1024 bytes: too long at the end";
+pub const UNKNOWN: &str = "1024 bytes: unknown directive at the end";
 
-/// Who is measured.
+/// The servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub enum ServerKind {
     Floor,
-    /// The floor on a socket like the one of the socket unit.
+    /// The floor on a socket as the socket unit makes it.
     DualFloor,
     Plain,
     Daemon,
-    /// The daemon on a wildcard address and another one.
-    Anywhere,
-    /// The daemon as the units start it.
+    /// wallclockd on an unspecified address and another one.
+    TwoSockets,
+    /// wallclockd as its units start it.
     Installed,
     Chronyd,
     Python,
 }
 
-/// Everybody, in the order of the table.
-pub const PEERS: [Peer; 8] = [
-    Peer::Floor,
-    Peer::DualFloor,
-    Peer::Plain,
-    Peer::Daemon,
-    Peer::Anywhere,
-    Peer::Installed,
-    Peer::Chronyd,
-    Peer::Python,
+/// All servers, in the order of the table.
+pub const SERVERS: [ServerKind; 8] = [
+    ServerKind::Floor,
+    ServerKind::DualFloor,
+    ServerKind::Plain,
+    ServerKind::Daemon,
+    ServerKind::TwoSockets,
+    ServerKind::Installed,
+    ServerKind::Chronyd,
+    ServerKind::Python,
 ];
 
-impl Peer {
+impl ServerKind {
     pub fn name(self) -> &'static str {
         match self {
-            Peer::Floor => "echo, recvmmsg + sendmmsg: the floor",
-            Peer::DualFloor => "the same on [::]",
-            Peer::Plain => "echo, recvfrom + sendto",
-            Peer::Daemon => "wallclockd",
-            Peer::Anywhere => "wallclockd on [::] and more",
-            Peer::Installed => "wallclockd as installed",
-            Peer::Chronyd => "chronyd (NTP)",
-            Peer::Python => "the Python original",
+            ServerKind::Floor => "echo, recvmmsg + sendmmsg: the floor",
+            ServerKind::DualFloor => "echo, recvmmsg + sendmmsg on [::]",
+            ServerKind::Plain => "echo, recvfrom + sendto",
+            ServerKind::Daemon => "wallclockd",
+            ServerKind::TwoSockets => "wallclockd, on [::] and 127.0.0.1",
+            ServerKind::Installed => "wallclockd, as installed",
+            ServerKind::Chronyd => "chronyd (NTP)",
+            ServerKind::Python => "the Python server",
         }
     }
 
-    /// What everybody is asked where they are compared with each other.
+    pub fn is_wallclockd(self) -> bool {
+        matches!(
+            self,
+            ServerKind::Daemon | ServerKind::TwoSockets | ServerKind::Installed
+        )
+    }
+
+    /// Returns the workload in which the servers are compared with each other.
     pub fn workload(self) -> Workload {
         match self {
-            Peer::Daemon | Peer::Anywhere | Peer::Installed | Peer::Python => {
-                Workload::formats(&[DEFAULT])
+            ServerKind::Floor | ServerKind::DualFloor | ServerKind::Plain => {
+                Workload::exact(DEFAULT.as_bytes(), echo::RESPONSE)
             }
-            Peer::Floor | Peer::DualFloor | Peer::Plain => {
-                Workload::exact(DEFAULT.as_bytes(), echo::ANSWER)
-            }
-            Peer::Chronyd => Workload::ntp(),
+            ServerKind::Chronyd => Workload::ntp(),
+            _ => Workload::formats(&[DEFAULT]),
         }
     }
 }
 
-/// One line of the table: a server under a workload, and what each round showed.
+/// One row of a table: a server with a workload, and the result of each turn.
 pub struct Row {
-    pub peer: Peer,
-    pub question: &'static str,
+    pub server: ServerKind,
+    pub request: &'static str,
     pub workload: Workload,
     pub samples: Vec<Sample>,
-    /// Which of the floors it is measured beside.
-    pub beside: Peer,
-    /// The floor's cost beside each sample.
-    pub floor: Vec<f64>,
-    /// On-CPU nanoseconds of all but the dearest hundredth of answers, in each round; only where one is asked for at a time.
+    /// The floor that this row is measured beside.
+    pub floor: ServerKind,
+    /// The cost of the floor (or of what takes its place) right before or after each sample.
+    pub reference: Vec<f64>,
+    /// The 99th percentile of on-CPU nanoseconds in each round, for one request at a time.
     pub p99: Vec<f64>,
 }
 
 impl Row {
-    pub fn new(peer: Peer, question: &'static str, workload: Workload) -> Self {
+    pub fn new(server: ServerKind, request: &'static str, workload: Workload) -> Self {
         Self {
-            peer,
-            question,
+            server,
+            request,
             workload,
             samples: Vec::new(),
-            beside: Peer::Floor,
-            floor: Vec::new(),
+            floor: ServerKind::Floor,
+            reference: Vec::new(),
             p99: Vec::new(),
         }
     }
 
     pub fn name(&self) -> String {
-        match self.question {
-            "" => self.peer.name().into(),
-            question => format!("{}, {question}", self.peer.name()),
+        match self.request {
+            "" => self.server.name().into(),
+            request => format!("{}, {request}", self.server.name()),
         }
     }
 
-    /// On-CPU nanoseconds per answer.
+    /// On-CPU nanoseconds per response.
     pub fn cost(&self) -> f64 {
-        self.middle(|sample| sample.cost)
+        self.median(|sample| sample.cost)
     }
 
-    /// On-CPU nanoseconds per answer of the floor, beside this row.
-    pub fn floor(&self) -> f64 {
-        median(self.floor.iter().copied())
+    /// On-CPU nanoseconds per response of the floor beside this row.
+    pub fn reference(&self) -> f64 {
+        median(self.reference.iter().copied())
     }
 
-    /// The median of the rounds' ratios to the floor.
+    /// The median of the ratios to the floor.
     pub fn ratio(&self) -> f64 {
-        median(
-            self.samples
-                .iter()
-                .zip(&self.floor)
-                .map(|(sample, floor)| sample.cost / floor),
-        )
+        let costs = self.samples.iter().map(|sample| sample.cost);
+        median_ratio(costs.zip(self.reference.iter().copied()))
     }
 
-    /// The median of the rounds' ratios to another row of the same round.
+    /// The median of the ratios to another row of the same rounds.
     pub fn ratio_to(&self, other: &Row) -> f64 {
         let pairs = self.samples.iter().zip(&other.samples);
-        median(pairs.map(|(sample, other)| sample.cost / other.cost))
+        median_ratio(pairs.map(|(sample, other)| (sample.cost, other.cost)))
     }
 
-    /// The median of the rounds' ratios to another row's p99 in the same round.
+    /// The median of the ratios to another row's p99 in the same rounds.
     pub fn p99_to(&self, other: &Row) -> f64 {
-        median(
-            self.p99
-                .iter()
-                .zip(&other.p99)
-                .map(|(p99, other)| p99 / other),
-        )
+        median_ratio(self.p99.iter().copied().zip(other.p99.iter().copied()))
     }
 
-    pub fn middle(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+    pub fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         median(self.samples.iter().map(of))
     }
 }
 
-/// What is told of a peer beside its cost, a value for each round.
+/// What is measured of a server beside the cost of its responses, a value for each round.
 #[derive(Default)]
-pub struct Manners {
-    /// Microseconds from question to answer at half load.
-    pub p50: Vec<f64>,
+pub struct ServerResults {
+    /// The 99th percentile of the round trips at half load, in microseconds.
     pub p99: Vec<f64>,
-    pub p999: Vec<f64>,
-    pub missing: u64,
+    pub lost: u64,
     pub wrong: u64,
-    /// With the buffer that privileges give, and with the one of an unprivileged start.
-    pub wide: Vec<Burst>,
-    pub narrow: Vec<Burst>,
+    /// With the receive buffer that root gets.
+    pub root_bursts: Vec<Burst>,
+    /// With the receive buffer that a user gets.
+    pub user_bursts: Vec<Burst>,
     /// KiB.
     pub resident: Vec<f64>,
-    /// Context switches with nobody asking.
-    pub switches: Option<u64>,
 }
 
-/// Resident memory in KiB of a daemon that was asked many different things.
-pub struct Memory {
-    pub at_start: u64,
-    /// After so many questions.
-    pub few: (u64, u64),
-    pub many: (u64, u64),
-    pub sample: Sample,
-}
-
-/// Whole processes, in milliseconds of wall clock.
-#[derive(Default)]
-pub struct Spawned {
-    pub daemon: Vec<f64>,
-    pub python_server: Vec<f64>,
-    pub client: Vec<f64>,
-    pub python_client: Vec<f64>,
-}
-
-/// All of it.
+/// All results.
 pub struct Results {
     pub rows: Vec<Row>,
-    /// On-CPU nanoseconds of the C library's strftime for [`GLIBCS`], in each round.
+    /// On-CPU nanoseconds of the C library's strftime for the format of [`GLIBC`], in each round.
     pub strftime: Vec<f64>,
-    /// What the daemon costs beside another build of it, in place of the floor; empty where there is none.
-    pub against: Vec<Row>,
-    pub manners: [Manners; PEERS.len()],
-    /// One question at a time; what is the floor to other rows is the first of these to them.
-    pub lonely: Vec<Row>,
+    /// Current build beside the base; empty without one.
+    pub base: Vec<Row>,
+    pub servers: [ServerResults; SERVERS.len()],
+    /// One request at a time; the first row is the reference.
+    pub single: Vec<Row>,
+    /// Context switches of wallclockd without requests.
+    pub idle_switches: u64,
     pub memory: Memory,
-    pub spawned: Spawned,
-    pub dearest: Dearest,
+    pub starts: StartTimes,
+    pub worst_cases: WorstCases,
 }
 
 impl Results {
     /// # Panics
-    /// Where there is no such row, which would be a slip in this bench.
-    pub fn row(&self, peer: Peer, question: &str) -> &Row {
-        let row = self
+    /// If there is no such row.
+    pub fn row(&self, server: ServerKind, request: &str) -> &Row {
+        let found = self
             .rows
             .iter()
-            .find(|row| row.peer == peer && row.question == question);
-        row.expect("a row for each name")
+            .find(|row| row.server == server && row.request == request);
+        found.expect("a row for each name")
     }
 
-    pub fn of(&self, peer: Peer) -> &Manners {
-        &self.manners[peer as usize]
+    pub fn of(&self, server: ServerKind) -> &ServerResults {
+        &self.servers[server as usize]
     }
 
-    /// Answers that were not right.
+    fn samples(&self) -> impl Iterator<Item = (ServerKind, &Sample)> {
+        let rows = self.rows.iter().chain(&self.single).chain(&self.base);
+        rows.flat_map(|row| row.samples.iter().map(|sample| (row.server, sample)))
+    }
+
+    /// The number of wrong responses.
     pub fn wrong(&self) -> u64 {
-        let rows = self
-            .rows
-            .iter()
-            .chain(&self.lonely)
-            .flat_map(|row| &row.samples);
-        rows.chain([&self.memory.sample])
-            .map(|sample| sample.wrong)
-            .sum::<u64>()
-            + self
-                .manners
-                .iter()
-                .map(|manners| manners.wrong)
-                .sum::<u64>()
+        self.samples().map(|(_, sample)| sample.wrong).sum::<u64>()
+            + self.servers.iter().map(|it| it.wrong).sum::<u64>()
+            + self.memory.wrong
     }
 
-    /// Questions that got no answer, the bursts' apart.
-    pub fn missing(&self, peer: Peer) -> u64 {
-        let rows = self
-            .rows
-            .iter()
-            .chain(&self.lonely)
-            .filter(|row| row.peer == peer);
-        rows.flat_map(|row| &row.samples)
-            .map(|sample| sample.missing)
-            .sum::<u64>()
-            + self.of(peer).missing
+    /// The number of requests without a response, bursts apart.
+    pub fn lost(&self, server: ServerKind) -> u64 {
+        let samples = self.samples().filter(|(kind, _)| *kind == server);
+        samples.map(|(_, sample)| sample.lost).sum::<u64>() + self.of(server).lost
     }
 }

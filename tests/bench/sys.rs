@@ -1,5 +1,12 @@
-//! The system calls that neither std nor socket2 offers: the only `unsafe` code of the bench, behind safe functions.
-#![allow(unsafe_code)]
+//! The system calls that neither std, socket2 nor rustix offers: the only `unsafe` code of the
+//! benchmark.
+//!
+//! recvmmsg(2) and sendmmsg(2) are written here a second time: the floor must not share code with
+//! the daemon that is compared with it.
+#![allow(
+    unsafe_code,
+    reason = "system calls that std, socket2 and rustix do not offer"
+)]
 
 use std::ffi::CString;
 use std::io;
@@ -8,189 +15,177 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt;
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Room for one control message with packet info of either family, in the words that its header is aligned to.
-const CONTROL_WORDS: usize = 8;
+/// Holds one control message with packet info of either family. In words, because its header is
+/// aligned to them.
+const CMSG_BUF_WORDS: usize = 8;
 
-/// Many datagrams in, many out, by one system call each.
+/// Buffers for recvmmsg(2) and sendmmsg(2).
 ///
-/// The slots are used in turn for a datagram and for its answer, and keep peer and packet info between the two: what
-/// [`Mailbox::receive`] filled in, [`Mailbox::send`] hands back.
-pub struct Mailbox {
+/// A slot holds a request and then its response. It keeps the peer's address and the packet info
+/// in between: [`DatagramBatch::send`] uses what [`DatagramBatch::receive`] stored.
+pub struct DatagramBatch {
     headers: Vec<libc::mmsghdr>,
-    // What `headers` points into. Never resized, so never moved.
-    parts: Vec<libc::iovec>,
+    // `headers` points into the vectors below, which are never resized.
+    iovecs: Vec<libc::iovec>,
     bytes: Vec<u8>,
-    /// sockaddr_in6 has room for sockaddr_in too.
-    names: Vec<libc::sockaddr_in6>,
-    controls: Vec<[u64; CONTROL_WORDS]>,
-    /// Where in them the interface index is.
-    interface: usize,
-    slot: usize,
+    /// A sockaddr_in6 is large enough for a sockaddr_in.
+    addresses: Vec<libc::sockaddr_in6>,
+    cmsgs: Vec<[u64; CMSG_BUF_WORDS]>,
+    /// Where the interface index is in an element of `cmsgs`, in bytes.
+    interface_at: usize,
+    slot_size: usize,
     used: usize,
 }
 
-impl Mailbox {
-    /// `count` slots of `slot` bytes for a connected socket: no addresses, no packet info.
-    pub fn connected(count: usize, slot: usize) -> Self {
-        Self::build(count, slot, None)
+impl DatagramBatch {
+    /// Makes `count` slots of `slot_size` bytes for a connected socket, without addresses.
+    pub fn connected(count: usize, slot_size: usize) -> Self {
+        Self::new(count, slot_size, None)
     }
 
-    /// `count` slots of `slot` bytes for a server's socket: each answer goes to who asked, from where it was asked.
-    pub fn addressed(count: usize, slot: usize, dual_stack: bool) -> Self {
+    /// Makes `count` slots of `slot_size` bytes for a server's socket, with addresses and packet
+    /// info.
+    pub fn addressed(count: usize, slot_size: usize, dual_stack: bool) -> Self {
         // SAFETY: CMSG_LEN is arithmetic on its argument.
         let data = unsafe { libc::CMSG_LEN(0) } as usize;
-        // ipi_ifindex is the first field of in_pktinfo; ipi6_ifindex follows the 16 bytes of an address.
-        let interface = if dual_stack { data + 16 } else { data };
-        Self::build(count, slot, Some(interface))
+        // ipi_ifindex is the first field of in_pktinfo; ipi6_ifindex follows a 16-byte address.
+        let interface_at = if dual_stack { data + 16 } else { data };
+        Self::new(count, slot_size, Some(interface_at))
     }
 
-    fn build(count: usize, slot: usize, interface: Option<usize>) -> Self {
-        // SAFETY: all three are plain C structs of integers and pointers, for which zero is a valid value.
-        let (header, part, name) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        let kept = if interface.is_some() { count } else { 0 };
-        let mut mailbox = Self {
+    fn new(count: usize, slot_size: usize, interface_at: Option<usize>) -> Self {
+        // SAFETY: a plain C structure of integers and pointers, for which zero is a valid value.
+        let header: libc::mmsghdr = unsafe { mem::zeroed() };
+        // SAFETY: a plain C structure of integers, for which zero is a valid value.
+        let address: libc::sockaddr_in6 = unsafe { mem::zeroed() };
+        let iovec = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        let addressed = if interface_at.is_some() { count } else { 0 };
+        let mut batch = Self {
             headers: vec![header; count],
-            parts: vec![part; count],
-            bytes: vec![0; count * slot],
-            names: vec![name; kept],
-            controls: vec![[0; CONTROL_WORDS]; kept],
-            interface: interface.unwrap_or_default(),
-            slot,
+            iovecs: vec![iovec; count],
+            bytes: vec![0; count * slot_size],
+            addresses: vec![address; addressed],
+            cmsgs: vec![[0; CMSG_BUF_WORDS]; addressed],
+            interface_at: interface_at.unwrap_or_default(),
+            slot_size,
             used: count,
         };
-        for (index, header) in mailbox.headers.iter_mut().enumerate() {
-            mailbox.parts[index].iov_base = mailbox.bytes[index * slot..].as_mut_ptr().cast();
-            header.msg_hdr.msg_iov = &raw mut mailbox.parts[index];
+        for (index, header) in batch.headers.iter_mut().enumerate() {
+            batch.iovecs[index].iov_base = batch.bytes[index * slot_size..].as_mut_ptr().cast();
+            header.msg_hdr.msg_iov = &raw mut batch.iovecs[index];
             header.msg_hdr.msg_iovlen = 1;
-            if interface.is_some() {
-                header.msg_hdr.msg_name = (&raw mut mailbox.names[index]).cast();
-                header.msg_hdr.msg_control = (&raw mut mailbox.controls[index]).cast();
+            if interface_at.is_some() {
+                header.msg_hdr.msg_name = (&raw mut batch.addresses[index]).cast();
+                header.msg_hdr.msg_control = (&raw mut batch.cmsgs[index]).cast();
             }
         }
-        mailbox
+        batch
     }
 
-    /// Takes what has arrived, at least one datagram unless `flags` say not to wait.
+    /// Receives what has arrived. Waits for a first datagram unless `flags` has MSG_DONTWAIT.
     pub fn receive(&mut self, socket: impl AsFd, flags: i32) -> io::Result<usize> {
-        // Only what the last turn used has changed: a lonely question does not pay for 32.
+        // Resets only the slots that the last turn used: one request does not pay for 32.
         for index in 0..self.used {
-            self.parts[index].iov_len = self.slot;
-            if !self.names.is_empty() {
+            self.iovecs[index].iov_len = self.slot_size;
+            if !self.addresses.is_empty() {
                 let header = &mut self.headers[index].msg_hdr;
                 header.msg_namelen = mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-                header.msg_controllen = mem::size_of::<[u64; CONTROL_WORDS]>() as _;
+                header.msg_controllen = mem::size_of::<[u64; CMSG_BUF_WORDS]>() as _;
             }
         }
         self.used = 0;
-        let socket = socket.as_fd().as_raw_fd();
-        // SAFETY: every header points into vectors that `self` owns and never resizes, with their true lengths; `self` is
-        // borrowed mutably for the whole call, so nothing else reads or writes them meanwhile.
-        let taken = unsafe {
+        // SAFETY: every header points into vectors that `self` owns and never resizes, with their
+        // true lengths. `self` is borrowed mutably for the call, so nothing else uses them.
+        let received = unsafe {
             libc::recvmmsg(
-                socket,
+                socket.as_fd().as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as libc::c_uint,
                 flags as _,
                 ptr::null_mut(),
             )
         };
-        self.used = usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
-        for control in self.controls.iter_mut().take(self.used) {
-            forget_interface(control, self.interface);
+        self.used = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        for cmsg in self.cmsgs.iter_mut().take(self.used) {
+            clear_interface(cmsg, self.interface_at);
         }
         Ok(self.used)
     }
 
-    /// The datagram that the last [`Mailbox::receive`] put into `index`.
+    /// Returns the datagram that the last [`DatagramBatch::receive`] stored in slot `index`.
     pub fn datagram(&self, index: usize) -> &[u8] {
-        let start = index * self.slot;
-        &self.bytes[start..start + (self.headers[index].msg_len as usize).min(self.slot)]
+        let start = index * self.slot_size;
+        &self.bytes[start..start + (self.headers[index].msg_len as usize).min(self.slot_size)]
     }
 
-    /// Puts `payload` into the slot `index`, to be sent.
+    /// Copies `payload` into slot `index`, to be sent.
     pub fn put(&mut self, index: usize, payload: &[u8]) {
-        let start = index * self.slot;
+        let start = index * self.slot_size;
         self.bytes[start..start + payload.len()].copy_from_slice(payload);
-        self.parts[index].iov_len = payload.len();
+        self.iovecs[index].iov_len = payload.len();
         self.used = self.used.max(index + 1);
     }
 
-    /// Sends the first `count` slots. A datagram the kernel refuses is skipped; gives back how many were not.
-    pub fn send(&mut self, socket: impl AsFd, count: usize) -> usize {
-        let socket = socket.as_fd().as_raw_fd();
-        let (mut next, mut sent) = (0, 0);
+    /// Sends the first `count` slots. Skips a datagram that the kernel refuses.
+    pub fn send(&mut self, socket: impl AsFd, count: usize) {
+        let mut next = 0;
         while next < count {
             let rest = &mut self.headers[next..count];
-            // SAFETY: as for receive; `put` has set each length to what lies within the slot.
-            let result =
-                unsafe { libc::sendmmsg(socket, rest.as_mut_ptr(), rest.len() as libc::c_uint, 0) };
-            match usize::try_from(result) {
-                Ok(done) => {
-                    next += done;
-                    sent += done;
-                }
+            // SAFETY: as in `receive`; `put` has set each length to what lies within the slot.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_fd().as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as libc::c_uint,
+                    0,
+                )
+            };
+            match usize::try_from(sent) {
+                Ok(sent) => next += sent,
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => next += 1,
             }
         }
-        sent
     }
 }
 
-/// Sets the interface index of a received packet info, which lies at the byte `index`, to 0: the info then says where the
-/// answer leaves from but not by which way.
-fn forget_interface(control: &mut [u64; CONTROL_WORDS], index: usize) {
-    debug_assert_eq!(index % 8, 0, "the index begins a word");
-    let mut bytes = control[index / 8].to_ne_bytes();
+/// Sets the interface index in a received packet info to 0: the source address of the response
+/// stays set, and the kernel chooses the route.
+fn clear_interface(cmsg: &mut [u64; CMSG_BUF_WORDS], at: usize) {
+    debug_assert_eq!(at % 8, 0, "the index begins a word");
+    let mut bytes = cmsg[at / 8].to_ne_bytes();
     bytes[..4].fill(0);
-    control[index / 8] = u64::from_ne_bytes(bytes);
+    cmsg[at / 8] = u64::from_ne_bytes(bytes);
 }
 
-fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let length = mem::size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the option value is a live i32 and `length` its size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            length,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Asks for the address each datagram was sent to; on a dual-stack socket `IPV6_PKTINFO` holds IPv4 addresses too.
-pub fn want_packet_info(socket: impl AsFd, dual_stack: bool) -> io::Result<()> {
-    if dual_stack {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
-    }
-}
-
-/// Sets the receive buffer, past net.core.rmem_max where privileges allow. The kernel doubles `bytes`.
-pub fn set_receive_buffer(socket: impl AsFd, bytes: i32) -> io::Result<()> {
+/// Sets the receive buffer, beyond net.core.rmem_max with CAP_NET_ADMIN. The kernel doubles
+/// `bytes`.
+pub fn set_receive_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let socket = socket.as_fd();
-    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+    sockopt::set_socket_recv_buffer_size_force(socket, bytes)
+        .or_else(|_| sockopt::set_socket_recv_buffer_size(socket, bytes))?;
+    Ok(())
 }
 
-/// The same for the send buffer and net.core.wmem_max.
-pub fn set_send_buffer(socket: impl AsFd, bytes: i32) -> io::Result<()> {
+/// Sets the send buffer, beyond net.core.wmem_max with CAP_NET_ADMIN. The kernel doubles `bytes`.
+pub fn set_send_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let socket = socket.as_fd();
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes)
-        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes))
+    sockopt::set_socket_send_buffer_size_force(socket, bytes)
+        .or_else(|_| sockopt::set_socket_send_buffer_size(socket, bytes))?;
+    Ok(())
 }
 
-/// A UDP socket on a free port of `[::]`, for both families and with SO_REUSEADDR, as systemd makes one.
+/// Binds a UDP socket to a free port of `[::]`, for both families and with SO_REUSEADDR, as
+/// systemd does for the socket unit.
 pub fn dual_stack_socket() -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_only_v6(false)?;
@@ -199,95 +194,80 @@ pub fn dual_stack_socket() -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Waits until `socket` has something to read.
+/// Waits until `socket` is readable.
 pub fn wait_readable(socket: BorrowedFd<'_>) {
-    let mut entry = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one live pollfd, and a count of one.
-    unsafe { libc::poll(&raw mut entry, 1, -1) };
+    // After an error the receive that follows finds nothing, and the caller polls again.
+    let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], None);
 }
 
-/// Ends this process when its parent ends, however that came about.
-pub fn die_with_parent() {
-    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory of ours.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+/// Has the kernel kill this process when its parent ends.
+pub fn die_with_parent() -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
 }
 
-/// The cores this process may run on.
+/// Returns the cores that this process may run on.
 pub fn cores() -> Vec<usize> {
-    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the kernel writes at most the given size, which is that of the set.
-    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &raw mut set) } != 0 {
-        return vec![0];
-    }
-    (0..libc::CPU_SETSIZE as usize)
-        // SAFETY: the core is below CPU_SETSIZE, and so within the set.
-        .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
-        .collect()
+    let set = sched_getaffinity(None).unwrap_or_default();
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|&core| set.is_set(core))
+        .collect();
+    if cores.is_empty() { vec![0] } else { cores }
 }
 
-/// Keeps the process `pid` (0: this thread) on one core.
-pub fn pin(pid: u32, core: usize) -> io::Result<()> {
-    // SAFETY: an array of integers, for which all zeros is a valid value: the empty set.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: `core` came from `cores`, so it is below CPU_SETSIZE and within the set.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: the kernel reads at most the given size, which is that of the set.
-    let result = unsafe {
-        libc::sched_setaffinity(pid as libc::pid_t, mem::size_of_val(&set), &raw const set)
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+/// Binds a process (`None`: this thread) to one core. Ignores a failure: the figures are then
+/// worse, not wrong.
+pub fn pin(pid: Option<u32>, core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let _ = sched_setaffinity(pid, &set);
 }
 
-/// The host's broken-down time of a second.
 fn local_time(second: i64) -> Option<libc::tm> {
     let second = second as libc::time_t;
-    // SAFETY: zero is a valid value of tm, a plain C struct; localtime_r reads the one and writes the other argument.
-    unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        (!libc::localtime_r(&second, &mut tm).is_null()).then_some(tm)
-    }
+    // SAFETY: a plain C structure of integers and a pointer, for which zero is a valid value.
+    let mut tm: libc::tm = unsafe { mem::zeroed() };
+    // SAFETY: localtime_r reads the first argument and writes the second.
+    let result = unsafe { libc::localtime_r(&raw const second, &raw mut tm) };
+    (!result.is_null()).then_some(tm)
 }
 
-fn strftime(text: &mut [u8], format: &CString, tm: &libc::tm) -> usize {
-    // SAFETY: format ends in a NUL; strftime writes at most `text.len()` bytes and says how many.
-    unsafe { libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), tm) }
+fn strftime(buf: &mut [u8], format: &CString, tm: &libc::tm) -> usize {
+    // SAFETY: `format` ends in a NUL. strftime writes at most `buf.len()` bytes and returns how
+    // many.
+    unsafe { libc::strftime(buf.as_mut_ptr().cast(), buf.len(), format.as_ptr(), tm) }
 }
 
-/// What the C library's strftime says in the host's zone: the oracle that answers are held against.
+/// Formats a second with the C library's strftime in the host's zone. Responses are compared with
+/// it.
 pub fn local_text(second: i64, format: &CString) -> Vec<u8> {
-    let mut text = vec![0u8; 4096];
-    let length = local_time(second).map_or(0, |tm| strftime(&mut text, format, &tm));
-    text.truncate(length);
-    text
+    let mut buf = vec![0; 4096];
+    let length = local_time(second).map_or(0, |tm| strftime(&mut buf, format, &tm));
+    buf.truncate(length);
+    buf
 }
 
-/// What a call of the C library's strftime costs with this format: nanoseconds on a core, the mean of `calls`.
+/// Measures the C library's strftime with this format: on-CPU nanoseconds, the mean of `calls`.
 pub fn strftime_cost(second: i64, format: &CString, calls: u32) -> f64 {
-    let (mut text, tm) = (vec![0u8; 4096], local_time(second));
-    let Some(tm) = tm else { return f64::NAN };
+    let mut buf = vec![0; 4096];
+    let Some(tm) = local_time(second) else {
+        return f64::NAN;
+    };
     let before = thread_time();
     for _ in 0..calls {
-        std::hint::black_box(strftime(&mut text, format, std::hint::black_box(&tm)));
+        std::hint::black_box(strftime(&mut buf, format, std::hint::black_box(&tm)));
     }
     (thread_time() - before) / f64::from(calls)
 }
 
-/// The time that this thread was on a core, in nanoseconds.
+/// Returns the on-CPU time of this thread, in nanoseconds.
 pub fn thread_time() -> f64 {
-    // SAFETY: zero is a valid value of timespec, which the kernel fills in; this clock is always there.
-    let time = unsafe {
-        let mut time: libc::timespec = mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time);
-        time
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
     };
+    // SAFETY: the kernel fills `time` in. This clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }

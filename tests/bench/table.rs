@@ -1,76 +1,74 @@
-//! Columns for a terminal, or for a README.
+//! Tables as text for a terminal or as Markdown.
 
-/// A table with a unit in each header.
+/// A table with a title, and with a unit in each column's header.
 pub struct Table {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+    title: &'static str,
+    /// The header and the rows.
+    lines: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new(header: &[&str]) -> Self {
+    pub fn new(title: &'static str, header: &[&str]) -> Self {
         Self {
-            header: header.iter().map(ToString::to_string).collect(),
-            rows: Vec::new(),
+            title,
+            lines: vec![header.iter().map(ToString::to_string).collect()],
         }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.header.len());
-        self.rows.push(cells);
+        debug_assert_eq!(cells.len(), self.lines[0].len());
+        self.lines.push(cells);
     }
 
-    /// The same, but for these columns.
+    /// Removes the columns with these headers.
     pub fn without(mut self, headers: &[&str]) -> Self {
-        let kept: Vec<bool> = self
-            .header
-            .iter()
-            .map(|it| !headers.contains(&it.as_str()))
-            .collect();
-        for row in std::iter::once(&mut self.header).chain(&mut self.rows) {
-            let mut kept = kept.iter();
-            row.retain(|_| kept.next().is_some_and(|&kept| kept));
+        let keep = |header: &String| !headers.contains(&header.as_str());
+        let keep: Vec<bool> = self.lines[0].iter().map(keep).collect();
+        for line in &mut self.lines {
+            let mut keep = keep.iter();
+            line.retain(|_| keep.next() == Some(&true));
         }
         self
     }
 
-    /// Aligned by spaces: names to the left, numbers to the right.
+    /// Aligns the first column to the left and the others to the right.
     pub fn text(&self) -> String {
+        let columns = 0..self.lines[0].len();
         let width = |column: usize| {
-            let cells = std::iter::once(&self.header)
-                .chain(&self.rows)
-                .map(|row| row[column].chars().count());
+            let cells = self.lines.iter().map(|line| line[column].chars().count());
             cells.max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
-        let line = |row: &Vec<String>| {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .enumerate()
-                .map(|(column, (cell, &width))| match column {
+        let widths: Vec<usize> = columns.map(width).collect();
+        let mut text = format!("{}\n\n", self.title);
+        for line in &self.lines {
+            for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+                text += &match column {
                     0 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
-                });
-            cells.collect::<Vec<_>>().join("  ") + "\n"
-        };
-        std::iter::once(&self.header)
-            .chain(&self.rows)
-            .map(line)
-            .collect()
+                    _ => format!("  {cell:>width$}"),
+                };
+            }
+            text += "\n";
+        }
+        text
     }
 
     pub fn markdown(&self) -> String {
-        let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
-        let rule = format!("|---|{}\n", "--:|".repeat(self.header.len() - 1));
-        line(&self.header) + &rule + &self.rows.iter().map(line).collect::<String>()
+        let mut text = format!("### {}\n\n", self.title);
+        for (index, line) in self.lines.iter().enumerate() {
+            text += &format!("| {} |\n", line.join(" | "));
+            if index == 0 {
+                text += &format!("|---|{}\n", "--:|".repeat(line.len() - 1));
+            }
+        }
+        text
     }
 }
 
-/// `value` with so many digits behind the point, or a dash where nothing was measured.
-pub fn number(value: f64, digits: usize) -> String {
+/// Formats `value` with so many decimal places, or a dash if there is none.
+pub fn number(value: f64, decimals: usize) -> String {
     if value.is_nan() {
         "-".into()
     } else {
-        format!("{value:.digits$}")
+        format!("{value:.decimals$}")
     }
 }

@@ -20,7 +20,7 @@ fn taking_over(socket: UdpSocket) -> Process {
     process
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "a socket option that socket2 does not offer")]
 fn switch_on(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the value is a c_int that outlives the call, and its size is given.
     let set = unsafe {

@@ -4,9 +4,10 @@
 mod args;
 mod error;
 mod offset;
+mod output;
 mod servers;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -17,6 +18,7 @@ use wallclock::error::error_chain;
 
 use args::Args;
 use error::Error;
+use output::print_line;
 
 fn main() -> ExitCode {
     let args: Args = match parse_args() {
@@ -64,13 +66,4 @@ fn print_time(args: &Args) -> Result<u8, Error> {
     let response = query(&servers, &format, args.retry_policy())?;
     print_line(&response.text)?;
     Ok(0)
-}
-
-/// Writes a line to standard output.
-fn print_line(text: &[u8]) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    out.write_all(text)
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush())
-        .map_err(Error::Write)
 }

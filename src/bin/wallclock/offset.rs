@@ -26,7 +26,8 @@ use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
-use crate::{print_line, servers};
+use crate::output::print_line;
+use crate::servers;
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);

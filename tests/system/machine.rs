@@ -1,5 +1,4 @@
-//! A machine of its own to install things on: a real systemd as PID 1 of fresh namespaces (see
-//! `boot`).
+//! A machine to install the package on: a real systemd as PID 1 of new namespaces (see `boot`).
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -11,53 +10,66 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-/// Ends a wait for something that must happen. No machine is so busy that it is reached.
-pub const SOON: Duration = Duration::from_secs(60);
+use super::package::package;
 
-/// Polls until `ready` gives something; the last resort is a panic that says what never came.
-pub fn wait_for<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+/// Limit of a wait for something that must happen, far above what a busy host needs.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The unit of the daemon, and its process.
+pub const SERVICE: &str = "wallclockd.service";
+/// The unit of the daemon's socket.
+pub const SOCKET: &str = "wallclockd.socket";
+/// The template of the daemons that bind their own socket.
+pub const TEMPLATE: &str = "wallclockd@.service";
+/// A unit of that template, for an address that every machine has.
+pub const INSTANCE: &str = "wallclockd@127.0.0.9:9528.service";
+
+/// What commands inside are not permitted to do: set the clock of the host, or stop the host.
+const DROPPED_CAPABILITIES: &str = "-sys_time,-sys_module,-sys_rawio,-sys_boot";
+
+/// Polls until `ready` returns a value. Panics after the time-out, and names what did not happen.
+#[track_caller]
+pub fn wait_for<T>(what: &str, timeout: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = ready() {
             return value;
         }
-        assert!(
-            start.elapsed() < deadline,
-            "{what}: not within {deadline:?}"
-        );
+        assert!(start.elapsed() < timeout, "{what}: not within {timeout:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A booted systemd. Nothing of it outlives the value, and the kernel kills it should the test
-/// process die first.
+/// A booted systemd. It ends when the value is dropped; if the test process dies first, the kernel
+/// kills it.
 pub struct Machine {
     outer: Child,
     inner: u32,
     cgroup: PathBuf,
     log: PathBuf,
-    turn: Option<File>,
+    lock: Option<File>,
 }
 
 impl Machine {
-    /// Boots, or says why this machine can't and returns `None`: the test is then skipped.
+    /// Boots a machine. Where this host cannot boot one, it records the reason as a skipped test
+    /// and returns `None`.
     ///
-    /// One machine runs at a time: several on a small host would only slow each other down.
+    /// One machine runs at a time, because several would slow each other down on a small host.
     pub fn boot() -> Option<Self> {
         if let Err(reason) = can_boot() {
             support::skip(&reason);
             return None;
         }
-        // Whatever the umask of whoever runs the tests: the daemon inside is nobody, and has to
-        // read what is put there.
+        // The daemon inside has no privileges and must be able to read the files that tests write,
+        // whatever the umask of the user who runs them.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let turn =
-            File::create(folder.join("room.lock")).expect("a lock file in the target folder");
-        rustix::fs::flock(&turn, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
+        let lock =
+            File::create(folder.join("system.lock")).expect("a lock file in the target directory");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
 
         let hierarchy = cgroup2().expect("checked above");
-        sweep(&hierarchy);
+        remove_stale_cgroups(&hierarchy);
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "wallclock-test-{}-{}",
@@ -65,12 +77,12 @@ impl Machine {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let cgroup = hierarchy.join(&name);
-        fs::create_dir(&cgroup).expect("a cgroup to boot in");
+        fs::create_dir(&cgroup).expect("a cgroup for the machine");
         let log = folder.join(format!("{name}.log"));
-        let out = File::create(&log).expect("a log in the target folder");
+        let out = File::create(&log).expect("a log in the target directory");
         let outer = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "setsid", "sh"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/room/boot"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/boot"))
             .arg(&cgroup)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a second handle"))
@@ -82,11 +94,11 @@ impl Machine {
             inner: 0,
             cgroup,
             log,
-            turn: Some(turn),
+            lock: Some(lock),
         };
 
         let outer = machine.outer.id();
-        machine.inner = wait_for("a booted systemd", SOON, || {
+        machine.inner = wait_for("a booted systemd", TIMEOUT, || {
             if let Ok(Some(status)) = machine.outer.try_wait() {
                 panic!(
                     "boot ended with {status}: {}",
@@ -104,6 +116,14 @@ impl Machine {
         Some(machine)
     }
 
+    /// Boots a machine, installs the package, and waits until the daemon is ready.
+    pub fn with_package() -> Option<Self> {
+        let machine = Self::boot()?;
+        machine.install(&package(1));
+        machine.daemon(SERVICE);
+        Some(machine)
+    }
+
     /// Its PID 1, as this process sees it.
     pub fn pid(&self) -> u32 {
         self.inner
@@ -114,10 +134,12 @@ impl Machine {
         PathBuf::from(format!("/proc/{}/root{inside}", self.inner))
     }
 
-    /// Runs a command inside and returns what came of it.
+    /// Runs a command inside.
     pub fn try_run(&self, command: &[&str]) -> Output {
         Command::new("nsenter")
             .args(["-t", &self.inner.to_string(), "-a", "--"])
+            .args(["setpriv", "--bounding-set", DROPPED_CAPABILITIES])
+            .args(["--inh-caps", DROPPED_CAPABILITIES, "--"])
             .args(command)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -127,7 +149,8 @@ impl Machine {
             .expect("nsenter")
     }
 
-    /// Runs a command inside that has to succeed, and returns what it printed.
+    /// Runs a command inside, asserts that it succeeds, and returns its output.
+    #[track_caller]
     pub fn run(&self, command: &[&str]) -> String {
         let output = self.try_run(command);
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -140,34 +163,56 @@ impl Machine {
         printed
     }
 
-    /// Runs a line of shell inside that has to succeed. Every command of the README goes through
-    /// here as written.
+    /// Runs a line of shell inside, asserts that it succeeds, and returns its output.
+    #[track_caller]
     pub fn sh(&self, line: &str) -> String {
         self.run(&["sh", "-ec", line])
     }
 
-    /// Copies a file of this host into the machine's /root, which nothing else looks at; whoever
-    /// can get at it there may read and execute it, whatever its mode here.
+    /// Copies a file of this host into the machine's /root, readable and executable, and returns
+    /// its path there.
     pub fn copy_in(&self, file: &Path) -> String {
         let inside = format!(
             "/root/{}",
             file.file_name().expect("a file").to_string_lossy()
         );
-        fs::copy(file, self.path(&inside)).expect("a copy inside");
+        self.copy(file, &inside);
         fs::set_permissions(self.path(&inside), Permissions::from_mode(0o755))
             .expect("its mode inside");
         inside
     }
 
+    /// Copies a file of this host to a path inside.
+    pub fn copy(&self, file: &Path, inside: &str) {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("its directory inside");
+        fs::copy(file, path).expect("a copy inside");
+    }
+
     /// Writes a file inside, atomically, as editors do.
     pub fn write(&self, inside: &str, text: &str) {
         let path = self.path(inside);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("its folder inside");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("its directory inside");
         let new = self.path(&format!("{inside}.new"));
         File::create(&new)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .expect("a file inside");
         fs::rename(new, path).expect("a file inside");
+    }
+
+    /// Writes a drop-in for a unit, which applies from the unit's next start.
+    pub fn drop_in(&self, unit: &str, name: &str, text: &str) {
+        self.write(&format!("/etc/systemd/system/{unit}.d/{name}"), text);
+        self.run(&["systemctl", "daemon-reload"]);
+    }
+
+    /// Runs `systemctl edit`, which needs a terminal, with an editor that enters `text`.
+    pub fn edit(&self, systemctl_edit: &str, text: &str) {
+        self.write("/root/text", text);
+        self.write("/root/editor", "#!/bin/sh\ncat /root/text >\"$1\"\n");
+        self.sh(&format!(
+            "SYSTEMD_EDITOR='sh /root/editor' script -qec '{systemctl_edit}' /dev/null"
+        ));
     }
 
     /// Installs or upgrades a package.
@@ -183,9 +228,9 @@ impl Machine {
             .to_owned()
     }
 
-    /// The daemon's process of a unit, once it is ready.
+    /// The process of a daemon's unit, once it is ready.
     pub fn daemon(&self, unit: &str) -> String {
-        wait_for(&format!("{unit} to be active"), SOON, || {
+        wait_for(&format!("{unit} to be active"), TIMEOUT, || {
             let state = self.run(&[
                 "systemctl",
                 "show",
@@ -202,7 +247,7 @@ impl Machine {
         })
     }
 
-    /// The journal from its beginning, plain messages, narrowed by journalctl's own arguments.
+    /// The journal from its beginning, messages only, selected by the arguments of journalctl.
     pub fn journal(&self, arguments: &[&str]) -> String {
         self.run(&["journalctl", "--sync"]);
         self.run(
@@ -213,6 +258,31 @@ impl Machine {
             .concat(),
         )
     }
+
+    /// What the daemon of [`SERVICE`] has logged.
+    pub fn daemon_log(&self) -> String {
+        self.journal(&["--unit", SERVICE, "--identifier", "wallclockd"])
+    }
+
+    /// The number of warnings of [`SERVICE`] that contain this text.
+    pub fn count_warnings(&self, text: &str) -> usize {
+        let log = self.journal(&["--unit", SERVICE, "--priority", "warning"]);
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// The counters of [`SERVICE`]: answered, refused, ignored, unsent, dropped.
+    pub fn counters(&self) -> [u64; 5] {
+        let lines = || -> Vec<String> {
+            let log = self.daemon_log();
+            let lines = log.lines().filter(|line| line.starts_with("answered="));
+            lines.map(str::to_owned).collect()
+        };
+        let before = lines().len();
+        self.run(&["systemctl", "kill", "--signal=USR1", SERVICE]);
+        wait_for("the counters", TIMEOUT, || {
+            lines().get(before).map(|line| support::read_counters(line))
+        })
+    }
 }
 
 impl Drop for Machine {
@@ -220,25 +290,24 @@ impl Drop for Machine {
         if std::thread::panicking() && self.inner != 0 {
             let journal = self.try_run(&["journalctl", "--quiet", "--no-pager", "--lines=40"]);
             eprintln!(
-                "the machine's journal ended with:\n{}",
+                "the end of the machine's journal:\n{}",
                 String::from_utf8_lossy(&journal.stdout)
             );
         }
-        // unshare's --kill-child takes the inside down with it.
+        // With unshare's --kill-child, all processes inside end too.
         let _ = self.outer.kill();
-        // Dead, it is in nobody's way; the kernel takes a second more to clear its file systems
-        // away.
-        self.turn = None;
+        // The next machine may boot already: the kernel needs a second more for the file systems.
+        self.lock = None;
         let _ = self.outer.wait();
         let start = Instant::now();
-        while !remove_cgroup(&self.cgroup) && start.elapsed() < SOON {
+        while !remove_cgroup(&self.cgroup) && start.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = fs::remove_file(&self.log);
     }
 }
 
-/// Where the unified hierarchy is mounted.
+/// The mount point of the cgroup2 hierarchy.
 fn cgroup2() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     let mut fields = mounts
@@ -249,7 +318,7 @@ fn cgroup2() -> Option<PathBuf> {
         .map(|mount| PathBuf::from(mount[1]))
 }
 
-/// Removes a cgroup and those below it; false while there is still a process in one.
+/// Removes a cgroup and those below it. Returns false while one of them has a process.
 fn remove_cgroup(cgroup: &Path) -> bool {
     let Ok(entries) = fs::read_dir(cgroup) else {
         return true;
@@ -262,8 +331,8 @@ fn remove_cgroup(cgroup: &Path) -> bool {
     fs::remove_dir(cgroup).is_ok()
 }
 
-/// Takes away what a killed test process of an earlier run could not.
-fn sweep(hierarchy: &Path) {
+/// Removes the cgroups of test processes that were killed.
+fn remove_stale_cgroups(hierarchy: &Path) {
     let Ok(entries) = fs::read_dir(hierarchy) else {
         return;
     };
@@ -279,7 +348,7 @@ fn sweep(hierarchy: &Path) {
     }
 }
 
-/// Whether this host has what a machine is made of, or the one thing that is missing.
+/// Checks that this host can boot a machine. The error names the first thing that is missing.
 fn can_boot() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("not root".into());
@@ -312,7 +381,7 @@ fn can_boot() -> Result<(), String> {
     if let Some((program, package)) = needed.iter().find(|(program, _)| !has(program)) {
         return Err(format!("no {program} ({package})"));
     }
-    // One try of all the privileges it takes: namespaces, a mount, an overlay of the root.
+    // Tries all the privileges that booting needs: namespaces, a mount, an overlay of the root.
     let overlay = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r && \
                    mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r";
     let tried = Command::new("unshare")

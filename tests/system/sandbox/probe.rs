@@ -1,8 +1,8 @@
-//! What an attacker who has taken over the daemon would try. It is started in the daemon's place,
-//! under the daemon's own unit, and prints each thing that it could do. Outside the sandbox, as the
+//! Tries what an attacker in control of the daemon would try. It runs in the daemon's place, under
+//! the daemon's own unit, and prints each thing that it could do. Outside the sandbox, as the
 //! control, it can do all of them.
 //!
-//! Compiled by itself, with the standard library alone.
+//! A program of its own, compiled with the standard library alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, UdpSocket};
@@ -12,21 +12,22 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The units let the daemon map what is in these as code, so it can be executed as well. (It is
-/// there for the loader; an executed program of these would have no more rights than the daemon.)
+/// The units permit the daemon to map files in these directories as code, so it can execute them
+/// too. (The dynamic linker needs that; a program from there would have no more rights than the
+/// daemon.)
 const LIBRARIES: [&str; 3] = ["/usr/lib", "/lib", "/lib64"];
 
 #[derive(Default)]
-struct Seen {
+struct Found {
     files: usize,
     folders: usize,
     /// Executable files that are neither the daemon nor among the libraries.
     executables: Vec<PathBuf>,
 }
 
-/// Tries to write to every file and folder below `folder`. /proc is looked at by itself.
-fn walk(folder: &Path, seen: &mut Seen) {
-    seen.folders += 1;
+/// Tries to write to every file and directory below `folder`, except /proc.
+fn walk(folder: &Path, found: &mut Found) {
+    found.folders += 1;
     let new = folder.join("probe");
     if File::create(&new).is_ok() {
         println!("probe: could create {}", new.display());
@@ -35,10 +36,10 @@ fn walk(folder: &Path, seen: &mut Seen) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, kind) = (entry.path(), entry.file_type());
         match kind {
-            Ok(kind) if kind.is_dir() && path != Path::new("/proc") => walk(&path, seen),
+            Ok(kind) if kind.is_dir() && path != Path::new("/proc") => walk(&path, found),
             Ok(kind) if kind.is_file() => {
-                seen.files += 1;
-                // Append, so that the control changes nothing.
+                found.files += 1;
+                // For appending, so that the control changes nothing.
                 if OpenOptions::new().append(true).open(&path).is_ok() {
                     println!("probe: could write {}", path.display());
                 }
@@ -47,7 +48,7 @@ fn walk(folder: &Path, seen: &mut Seen) {
                     .is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
                 let library = LIBRARIES.iter().any(|folder| path.starts_with(folder));
                 if executable && !library && !path.ends_with("wallclockd") {
-                    seen.executables.push(path);
+                    found.executables.push(path);
                 }
             }
             _ => {}
@@ -55,20 +56,21 @@ fn walk(folder: &Path, seen: &mut Seen) {
     }
 }
 
-/// `argv[1]`, if there is one, limits the walk to a folder: the control need not try a whole host.
+/// The first argument, if there is one, limits the search for files to a directory: the control
+/// need not search a whole host.
 pub fn main() {
     if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
         let socket = UnixDatagram::unbound().expect("a socket for systemd");
-        socket.send_to(b"READY=1", path).expect("systemd to listen");
+        socket.send_to(b"READY=1", path).expect("systemd receives");
     }
     println!("probe: begins");
     let mut arguments = std::env::args_os().skip(1);
     let root = arguments.next().map_or("/".into(), PathBuf::from);
-    let mut seen = Seen::default();
-    walk(&root, &mut seen);
+    let mut found = Found::default();
+    walk(&root, &mut found);
     println!(
-        "probe: sees {} files in {} folders",
-        seen.files, seen.folders
+        "probe: found {} files in {} directories",
+        found.files, found.folders
     );
 
     for address in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0"] {
@@ -95,7 +97,7 @@ pub fn main() {
         }
     }
 
-    // A child first, then itself: what can't fork could still turn into something else.
+    // First in a child, then in this process: what cannot fork may still be able to execute.
     let shells = [
         "/bin/sh",
         "/usr/bin/env",
@@ -110,9 +112,9 @@ pub fn main() {
     {
         println!("probe: could start a child");
     }
-    for program in shells.iter().chain(&seen.executables) {
+    for program in shells.iter().chain(&found.executables) {
         println!("probe: executes {}", program.display());
-        // Comes back only if it did not work.
+        // Returns only if it failed.
         let _ = Command::new(program)
             .args(["-c", "echo probe: could execute a shell"])
             .exec();

@@ -1,5 +1,4 @@
-//! Requests at a steady rate, each with a number in its format, so that every single one can be
-//! accounted for.
+//! Requests at a steady rate. Each has a number in its format, so that lost ones can be named.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -9,42 +8,42 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::machine::SOON;
+use super::machine::{TIMEOUT, wait_for};
 
-/// How many requests may be without a response at a time. The socket unit promises to hold as many,
-/// so none is lost however long the daemon gets no processor.
+/// Maximum number of requests without a response at a time. The socket unit promises to hold as
+/// many, so none is lost however long the daemon gets no processor.
 const WINDOW: usize = 10_000;
 
-/// How many are sent without a pause, so that a load which is behind its rate, because the machine
-/// is busy, does not fill the kernel's queues between the hosts.
+/// Maximum number of requests sent without a pause: a load that is behind its rate on a busy host
+/// must not fill the kernel's queues between the hosts.
 const BURST: usize = 64;
 
-/// How long a load may last.
-const LONGEST: usize = 600;
+/// Maximum duration of a load, in seconds.
+const MAX_SECONDS: usize = 600;
 
-/// What became of a load.
+/// The result of a load.
 pub struct Tally {
-    /// How many requests were sent.
-    pub asked: usize,
-    /// The numbers of those that got no response.
+    /// Number of requests sent.
+    pub sent: usize,
+    /// The numbers of the requests without a response.
     pub lost: Vec<usize>,
-    /// Responses that were not the text to their request, or that came twice.
+    /// Number of responses that were not the text for their request, or that came twice.
     pub wrong: usize,
-    /// Requests a second, over all of it.
+    /// Requests per second, over the whole load.
     pub rate: f64,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally {
-            asked,
+            sent,
             lost,
             wrong,
             rate,
         } = self;
         write!(
             f,
-            "{asked} asked at {rate:.0}/s, {} lost, {wrong} wrong",
+            "{sent} sent at {rate:.0}/s, {} lost, {wrong} wrong",
             lost.len()
         )?;
         match (lost.first(), lost.last()) {
@@ -60,8 +59,8 @@ impl Tally {
         self.lost.is_empty() && self.wrong == 0
     }
 
-    /// How many were lost of those asked up to the first mark, from there to the second and so on,
-    /// and of those asked after the last. A mark is a result of [`Load::asked`].
+    /// The number of lost requests before the first mark, between each two marks, and after the
+    /// last. A mark is a result of [`Load::sent`].
     pub fn lost_between(&self, marks: &[usize]) -> Vec<usize> {
         let mut lost = vec![0; marks.len() + 1];
         for number in &self.lost {
@@ -75,7 +74,7 @@ struct Shared {
     start: Instant,
     stop: AtomicBool,
     done: AtomicBool,
-    asked: AtomicUsize,
+    sent: AtomicUsize,
     answered: AtomicUsize,
     wrong: AtomicUsize,
     /// Whether each request has its response.
@@ -90,17 +89,17 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to send through all the sockets in turn, `rate` requests a second in all, or as many
-    /// as get their responses.
+    /// Starts to send through all the sockets in turn: `rate` requests per second in total, or
+    /// fewer if responses come slower.
     pub fn start(sockets: Vec<UdpSocket>, rate: usize) -> Self {
         let shared = Arc::new(Shared {
             start: Instant::now(),
             stop: false.into(),
             done: false.into(),
-            asked: 0.into(),
+            sent: 0.into(),
             answered: 0.into(),
             wrong: 0.into(),
-            received: vec![false; rate * LONGEST].into(),
+            received: vec![false; rate * MAX_SECONDS].into(),
         });
         let receivers = sockets
             .iter()
@@ -124,24 +123,32 @@ impl Load {
         }
     }
 
-    /// How many have been sent so far: their numbers are below this.
-    pub fn asked(&self) -> usize {
-        self.shared.asked.load(Relaxed)
+    /// The number of requests sent so far; their numbers are lower than this.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Relaxed)
     }
 
-    /// How many have their responses so far.
+    /// The number of requests that have their response so far.
     pub fn answered(&self) -> usize {
         self.shared.answered.load(Relaxed)
     }
 
-    /// Stops sending, and waits for responses until the tally is as expected, or for [`SOON`].
+    /// Waits until more than `count` requests have their response.
+    #[track_caller]
+    pub fn wait_for_answered(&self, count: usize) {
+        wait_for("responses to the load", TIMEOUT, || {
+            (self.answered() > count).then_some(())
+        });
+    }
+
+    /// Stops sending, and waits for responses until the tally is as expected, or for [`TIMEOUT`].
     pub fn stop(mut self, expected: impl Fn(&Tally) -> bool) -> Tally {
         self.shared.stop.store(true, Relaxed);
         let sender = self.sender.take().expect("stopped once");
         sender.join().expect("the sender");
         let took = self.shared.start.elapsed();
         let last = Instant::now();
-        while !expected(&self.tally(took)) && last.elapsed() < SOON {
+        while !expected(&self.tally(took)) && last.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.shared.done.store(true, Relaxed);
@@ -151,14 +158,23 @@ impl Load {
         self.tally(took)
     }
 
+    /// Stops, and asserts that no request was lost.
+    #[track_caller]
+    pub fn assert_none_lost(self) -> Tally {
+        let tally = self.stop(Tally::is_complete);
+        eprintln!("{tally}");
+        assert!(tally.is_complete(), "{tally}");
+        tally
+    }
+
     fn tally(&self, took: Duration) -> Tally {
-        let asked = self.asked();
+        let sent = self.sent();
         let received = self.shared.received.lock().expect("no panic");
         Tally {
-            asked,
-            lost: (0..asked).filter(|number| !received[*number]).collect(),
+            sent,
+            lost: (0..sent).filter(|number| !received[*number]).collect(),
             wrong: self.shared.wrong.load(Relaxed),
-            rate: asked as f64 / took.as_secs_f64(),
+            rate: sent as f64 / took.as_secs_f64(),
         }
     }
 }
@@ -175,18 +191,18 @@ pub fn request(number: usize) -> String {
     format!("%H:%M:%S #{number}")
 }
 
-/// The number in a response, if it is the text to such a request.
+/// The number in a response, if it is the text for such a request.
 pub fn number(response: &[u8]) -> Option<usize> {
     let (time, number) = std::str::from_utf8(response).ok()?.split_once(" #")?;
     let mut digits = time.bytes().enumerate();
-    let clock = digits.all(|(at, byte)| {
+    let is_time = digits.all(|(at, byte)| {
         if at % 3 == 2 {
             byte == b':'
         } else {
             byte.is_ascii_digit()
         }
     });
-    (clock && time.len() == 8)
+    (is_time && time.len() == 8)
         .then(|| number.parse().ok())
         .flatten()
 }
@@ -196,12 +212,12 @@ fn send(shared: &Shared, sockets: &[UdpSocket], rate: usize) {
     while !shared.stop.load(Relaxed) {
         let due = (shared.start.elapsed().as_secs_f64() * rate as f64) as usize;
         let admitted = shared.answered.load(Relaxed) + WINDOW;
-        let last = due.min(admitted).min(rate * LONGEST);
+        let last = due.min(admitted).min(rate * MAX_SECONDS);
         for _ in 0..last.saturating_sub(number).min(BURST) {
             match sockets[number % sockets.len()].send(request(number).as_bytes()) {
                 Ok(_) => {
                     number += 1;
-                    shared.asked.store(number, Relaxed);
+                    shared.sent.store(number, Relaxed);
                 }
                 // The error of an earlier request; this one has not been sent.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
@@ -213,13 +229,13 @@ fn send(shared: &Shared, sockets: &[UdpSocket], rate: usize) {
 }
 
 fn receive(shared: &Shared, socket: &UdpSocket) {
-    let mut buffer = [0; 2048];
+    let mut buf = [0; 2048];
     while !shared.done.load(Relaxed) {
-        let Ok(length) = socket.recv(&mut buffer) else {
+        let Ok(length) = socket.recv(&mut buf) else {
             continue;
         };
         let mut received = shared.received.lock().expect("no panic");
-        match number(&buffer[..length]).and_then(|number| received.get_mut(number)) {
+        match number(&buf[..length]).and_then(|number| received.get_mut(number)) {
             Some(received) if !*received => {
                 *received = true;
                 shared.answered.fetch_add(1, Relaxed);

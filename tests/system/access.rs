@@ -1,0 +1,115 @@
+//! Networks, addresses and cores: which requests reach a daemon, and which daemon.
+
+use super::documents::{self, assert_documented, block_with, run_documented};
+use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
+use super::network::{Lan, OTHER, V4, V6, assert_answered, assert_ignored, local_socket};
+
+/// Edits the socket unit: the command and the entered text as documented.
+fn edit_socket_as_documented(machine: &Machine, text: &str) {
+    let command = documents::EDIT_SOCKET.line();
+    assert_documented(command);
+    machine.edit(command, text);
+}
+
+#[test]
+fn only_listed_networks_get_responses() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    let neighbour = lan.socket(1, &format!("{V4}:9527"));
+    let neighbour_v6 = lan.socket(2, &format!("[{V6}]:9527"));
+    let other = lan.socket(0, &format!("{OTHER}:9527"));
+    let public = lan.public_socket();
+    let local = local_socket(&machine, "127.0.0.1:9527");
+    assert_answered(&neighbour, "a neighbour");
+    assert_answered(&neighbour_v6, "a neighbour over IPv6");
+    assert_answered(&other, "a host in another private network");
+    assert_answered(&local, "localhost");
+    assert_ignored(&public, &local, "a host with a public address");
+
+    // The documented list, in force without a restart.
+    let daemon = machine.daemon(SERVICE);
+    let list = block_with("IPAddressAllow=localhost 192.168.7.0/24 fd00:7::/64");
+    edit_socket_as_documented(&machine, &list);
+    assert_answered(&neighbour, "a neighbour, with the new list");
+    assert_answered(&neighbour_v6, "a neighbour over IPv6, with the new list");
+    assert_answered(&local, "localhost, with the new list");
+    assert_ignored(&other, &local, "a network that is not in the new list");
+
+    // A list that is written, but not loaded, has no effect.
+    machine.write(
+        &format!("/etc/systemd/system/{SOCKET}.d/override.conf"),
+        "[Socket]\nIPAddressAllow=\nIPAddressAllow=any\n",
+    );
+    assert_ignored(&public, &local, "a host in a list that is not loaded");
+    machine.run(&["systemctl", "daemon-reload"]);
+    assert_answered(&public, "a host in a list that is loaded");
+    assert_eq!(machine.daemon(SERVICE), daemon, "the daemon was restarted");
+}
+
+#[test]
+fn socket_unit_listens_on_certain_addresses_only() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    let listen = block_with("ListenDatagram=192.168.7.10:9527");
+    edit_socket_as_documented(&machine, &listen);
+    run_documented(&machine, documents::RESTART_SOCKET);
+    for socket in lan.sockets() {
+        assert_answered(&socket, "a host that uses a listed address");
+    }
+    let control = lan.socket(0, &format!("{V4}:9527"));
+    let local = local_socket(&machine, "127.0.0.1:9527");
+    assert_ignored(&local, &control, "127.0.0.1");
+    let other = lan.socket(0, &format!("{OTHER}:9527"));
+    assert_ignored(&other, &control, "an address that is not listed");
+}
+
+#[test]
+fn instances_serve_one_address_each() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    run_documented(&machine, documents::DISABLE);
+    run_documented(&machine, documents::ENABLE_ADDRESSES);
+    run_documented(&machine, documents::ENABLE_ESCAPED);
+    for socket in lan.sockets() {
+        assert_answered(&socket, "a host");
+    }
+    let other_port = lan.socket(1, &format!("[{V6}]:9528"));
+    assert_answered(&other_port, "a host that uses the other port");
+    let control = lan.socket(0, &format!("{V4}:9527"));
+    let public = lan.public_socket();
+    assert_ignored(&public, &control, "a host with a public address");
+}
+
+#[test]
+fn instances_share_one_port_and_the_clients() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    run_documented(&machine, documents::DISABLE);
+    run_documented(&machine, documents::WRITE_CORE_OPTIONS);
+    run_documented(&machine, documents::COPY_CORE_OPTIONS);
+    run_documented(&machine, documents::ENABLE_CORES);
+    // 120 sockets: the probability that one instance gets none of them is 2^-119.
+    for _ in 0..20 {
+        for socket in lan.sockets() {
+            assert_answered(&socket, "a host");
+        }
+    }
+    for core in ["wallclockd@core1", "wallclockd@core2"] {
+        machine.run(&["systemctl", "kill", "--signal=USR1", core]);
+        wait_for(&format!("responses of {core}"), TIMEOUT, || {
+            let log = machine.journal(&["--unit", core]);
+            let mut lines = log.lines().rev();
+            let counters = lines.find(|line| line.contains("answered="))?;
+            let [answered, ..] = support::read_counters(counters);
+            (answered > 0).then_some(())
+        });
+    }
+}

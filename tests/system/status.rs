@@ -1,0 +1,243 @@
+//! The status line, the journal, and the synchronisation status of the clock.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use support::faults::{self, Discipline, Faults};
+
+use super::documents::{self, run_documented};
+use super::load::Load;
+use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
+use super::network::{Lan, V4, local_socket, query};
+use super::package::package;
+
+/// The warning of a daemon whose clock is not synchronised, and of one that cannot read its status.
+const UNSYNCHRONISED: &str = "the system clock is not synchronised (since";
+const UNKNOWN: &str = "the status of the system clock is unknown";
+
+/// Waits until the status line of a unit contains this.
+#[track_caller]
+fn wait_for_status(machine: &Machine, unit: &str, expected: &str) {
+    // Without requests, the daemon reads the status of the clock when the watchdog wakes it.
+    wait_for(expected, TIMEOUT, || {
+        machine
+            .property(unit, "StatusText")
+            .contains(expected)
+            .then_some(())
+    });
+}
+
+#[test]
+fn status_shows_what_the_kernel_reports_of_its_clock() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let kernel = wallclock::sys::timex::clock_status().expect("reading takes no privilege");
+    machine.run(&["systemctl", "start", INSTANCE]);
+    for unit in [SERVICE, INSTANCE] {
+        wait_for_status(
+            &machine,
+            unit,
+            match kernel.synchronised {
+                true => "clock=synchronised error=",
+                false => "clock=unsynchronised since=",
+            },
+        );
+    }
+    let expected = usize::from(!kernel.synchronised);
+    assert_eq!(machine.count_warnings(UNSYNCHRONISED), expected);
+    assert_eq!(machine.count_warnings(UNKNOWN), 0);
+}
+
+#[test]
+fn both_states_of_the_clock_show_under_the_units() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let Some(library) = faults::library() else {
+        return support::skip("no C compiler (Debian package gcc)");
+    };
+    // The system call is made, through the filter of the unit, and then its result is changed.
+    let inside = machine.copy_in(library);
+    let faults = Faults::at(machine.path("/root/faults"));
+    machine.run(&["chmod", "666", "/root/faults"]);
+    let preload = format!(
+        "[Service]\nEnvironment=LD_PRELOAD=/faults.so FAULTS=/faults\n\
+         BindReadOnlyPaths={inside}:/faults.so\nExecPaths=+/faults.so\n\
+         BindPaths=/root/faults:/faults\nReadWritePaths=+/faults\n"
+    );
+    machine.drop_in(SERVICE, "10-local.conf", &preload);
+    machine.drop_in(TEMPLATE, "10-local.conf", &preload);
+    let units = [(SERVICE, "[::1]:9527"), (INSTANCE, "127.0.0.9:9528")];
+
+    faults.discipline(Discipline::Unsynchronised);
+    machine.run(&["systemctl", "restart", SERVICE, INSTANCE]);
+    for (unit, server) in units {
+        wait_for_status(&machine, unit, "clock=unsynchronised since=20");
+        // Without --require-sync the response is the time all the same.
+        let response = query(&local_socket(&machine, server), "%%");
+        assert_eq!(response.as_deref(), Some("%"), "{unit}");
+    }
+    faults.discipline(Discipline::Synchronised);
+    for (unit, _) in units {
+        wait_for_status(&machine, unit, "clock=synchronised error=1500us");
+    }
+
+    machine.sh("echo WALLCLOCKD_REQUIRE_SYNC=yes >>/etc/default/wallclockd");
+    machine.run(&["systemctl", "restart", SERVICE, INSTANCE]);
+    let assert_response = |discipline, expected: &str| {
+        faults.discipline(discipline);
+        // The daemon reads the status when a second begins.
+        std::thread::sleep(Duration::from_secs(1));
+        for (unit, server) in units {
+            let response = query(&local_socket(&machine, server), "%%");
+            assert_eq!(response.as_deref(), Some(expected), "{unit}");
+        }
+    };
+    let refused = "error: clock not synchronised";
+    assert_response(Discipline::Synchronised, "%");
+    assert_response(Discipline::Unsynchronised, refused);
+    assert_response(Discipline::Synchronised, "%");
+    assert_response(Discipline::Unsynchronised, refused);
+    assert_eq!(machine.count_warnings(UNKNOWN), 0);
+}
+
+#[test]
+fn unit_that_forbids_adjtimex_causes_one_warning() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let socket = local_socket(&machine, "[::1]:9527");
+    let forbidding = [
+        "SystemCallFilter=~@clock",
+        "SystemCallFilter=~adjtimex clock_adjtime clock_adjtime64",
+        "ProtectClock=yes",
+    ];
+    for (earlier, setting) in forbidding.iter().enumerate() {
+        let text = format!("[Service]\n{setting}\n");
+        machine.drop_in(SERVICE, "10-local.conf", &text);
+        machine.run(&["systemctl", "restart", SERVICE]);
+        wait_for_status(&machine, SERVICE, "clock=unknown");
+        // The daemon reads the status again in each second, and does not repeat the warning.
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(query(&socket, "%%").as_deref(), Some("%"), "{setting}");
+        }
+        assert_eq!(machine.count_warnings(UNKNOWN), earlier + 1, "{setting}");
+    }
+    for remedy in [
+        "adjtimex: ",
+        "ProtectClock=no",
+        "SystemCallFilter=adjtimex clock_adjtime clock_adjtime64",
+    ] {
+        assert_eq!(machine.count_warnings(remedy), forbidding.len(), "{remedy}");
+    }
+    machine.sh("echo WALLCLOCKD_REQUIRE_SYNC=yes >>/etc/default/wallclockd");
+    machine.run(&["systemctl", "restart", SERVICE]);
+    let response = query(&socket, "%%");
+    assert_eq!(response.as_deref(), Some("error: clock not synchronised"));
+    assert_eq!(machine.count_warnings(UNKNOWN), forbidding.len() + 1);
+}
+
+#[test]
+fn status_and_journal_show_the_counters() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    let status = || run_documented(&machine, documents::STATUS);
+    assert!(status().contains("active (running)"));
+    let load = Load::start(lan.sockets(), 1_000);
+    load.wait_for_answered(1_000);
+    let answered = format!("answered={}", load.assert_none_lost().sent);
+    // The status line is updated every few seconds, not with every response.
+    let line = wait_for("the counters in the status", TIMEOUT, || {
+        let status = status();
+        let mut lines = status.lines().map(str::trim_start);
+        let line = lines.find(|line| line.starts_with("Status:"))?;
+        line.contains(&answered).then(|| line.to_owned())
+    });
+    eprintln!("{line}");
+    run_documented(&machine, documents::LOG_COUNTERS);
+    wait_for("the counters in the journal", TIMEOUT, || {
+        machine.run(&["journalctl", "--sync"]);
+        let log = run_documented(&machine, documents::LOG);
+        log.contains(&answered).then_some(())
+    });
+}
+
+/// The warnings that the documented command prints. The clock of the test host may be synchronised
+/// or not, so the warning about it is left out.
+fn warnings(machine: &Machine) -> Vec<String> {
+    machine.run(&["journalctl", "--sync"]);
+    let warnings = run_documented(machine, documents::WARNINGS);
+    let of_daemon = warnings
+        .lines()
+        .filter(|line| line.contains("wallclockd") && !line.contains(UNSYNCHRONISED));
+    of_daemon.map(str::to_owned).collect()
+}
+
+#[test]
+fn only_what_needs_attention_causes_a_warning() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    // Hostile requests, a change of the zone, a restart, an upgrade: normal operation.
+    let socket = lan.socket(0, &format!("{V4}:9527"));
+    for hostile in [
+        &b"%"[..],
+        b"\xff\xfe%",
+        b"%999999999d",
+        b"no request",
+        &[b'%'; 4096],
+        b"%Q\r\n<3>forged: %",
+    ] {
+        socket.send(hostile).expect("to send");
+    }
+    // Its response shows that the requests above were processed.
+    assert_eq!(query_until(&socket, "%%"), "%");
+    machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+    machine.run(&["systemctl", "restart", SERVICE]);
+    machine.install(&package(2));
+    machine.counters();
+    assert_eq!(warnings(&machine), [""; 0]);
+
+    // A second daemon that takes its requests.
+    machine.run(&["systemctl", "start", "wallclockd@127.0.0.1:9527"]);
+    wait_for("the warning", TIMEOUT, || {
+        warnings(&machine)
+            .iter()
+            .any(|line| line.contains("9527"))
+            .then_some(())
+    });
+}
+
+/// Sends a request and receives until its response comes, after the error responses of earlier
+/// requests.
+fn query_until(socket: &UdpSocket, request: &str) -> String {
+    let mut response = query(socket, request).expect("a response");
+    let mut buf = [0; 2048];
+    while response.starts_with("error: ") {
+        let length = socket.recv(&mut buf).expect("a response");
+        response = String::from_utf8_lossy(&buf[..length]).into_owned();
+    }
+    response
+}
+
+// The journal has the time and the priority of each line already.
+#[test]
+fn journal_lines_have_no_time_and_no_priority() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let log = machine.daemon_log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("listening on"))
+        .expect("the line of the start");
+    assert!(
+        !line.starts_with('<') && !line.contains("20") && !line.contains("T0"),
+        "{line}"
+    );
+}
