@@ -1,6 +1,7 @@
-//! The language beside the machine's own strftime(3), over random triples of format, instant and zone.
+//! The format language compared with strftime(3) of this machine, over random formats, instants and
+//! zones.
 //!
-//! One test only: TZ belongs to the whole process.
+//! It has only one test, because TZ is for the whole process.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(unsafe_code, reason = "strftime(3) and its relatives")]
 
@@ -33,17 +34,18 @@ const ZONES: [&str; 13] = [
     "IST-2IDT,M3.4.4/26,M10.5.0",
 ];
 
+/// How many triples of format, instant and zone are compared.
 const TRIPLES: usize = 400_000;
 
-/// Of the zones, those that need no files.
-const RULES: usize = 6;
+/// The number of zones that need no files.
+const ZONES_WITHOUT_FILES: usize = 6;
 
 /// 1970-01-01 to 2100-12-31.
 const INSTANTS: std::ops::Range<i64> = 0..4_133_980_800;
 
 const LETTERS: &[u8] = b"aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%";
 
-/// xorshift64*: the same triples for the same seed, everywhere.
+/// xorshift64*: the same seed gives the same triples on each machine.
 struct Random(u64);
 
 impl Random {
@@ -63,8 +65,8 @@ impl Random {
     }
 }
 
-/// glibc's view of an instant in the zone that TZ names.
-fn broken_down(instant: i64) -> libc::tm {
+/// glibc's localtime(3).
+fn localtime(instant: i64) -> libc::tm {
     // SAFETY: a C structure of integers and a raw pointer, for which all zeros is a valid value.
     let mut tm: libc::tm = unsafe { mem::zeroed() };
     // SAFETY: both pointers are valid during the call, for a time_t and a tm.
@@ -73,37 +75,39 @@ fn broken_down(instant: i64) -> libc::tm {
     tm
 }
 
-fn glibc(format: &[u8], tm: &libc::tm, room: &mut [u8]) -> usize {
-    let format = CString::new(format).expect("no NUL is drawn");
-    // SAFETY: the room's length is given, format and tm are valid and outlive the call.
-    unsafe { libc::strftime(room.as_mut_ptr().cast(), room.len(), format.as_ptr(), tm) }
+/// glibc's strftime(3). Returns the length of the text.
+fn strftime(format: &[u8], tm: &libc::tm, buf: &mut [u8]) -> usize {
+    let format = CString::new(format).expect("a format without NUL");
+    // SAFETY: the buffer has the given length. The format ends with a NUL, and tm is valid.
+    unsafe { libc::strftime(buf.as_mut_ptr().cast(), buf.len(), format.as_ptr(), tm) }
 }
 
-/// What glibc's own `%s` says: it goes the way back from the calendar, and may come out in another branch of an overlap.
+/// glibc's mktime(3), which its `%s` uses. Where the local time repeats, it may return the other
+/// instant.
 fn mktime(tm: &libc::tm) -> i64 {
     let mut copy = *tm;
     // SAFETY: the copy is a valid tm.
     unsafe { libc::mktime(&raw mut copy) }
 }
 
-fn draw_conversion(random: &mut Random) -> Vec<u8> {
-    let mut conversion = vec![b'%'];
+fn draw_directive(random: &mut Random) -> Vec<u8> {
+    let mut directive = vec![b'%'];
     for _ in 0..random.one_of(&[0, 0, 0, 1, 1, 2, 3]) {
-        conversion.push(random.one_of(b"_-0^#"));
+        directive.push(random.one_of(b"_-0^#"));
     }
     match random.below(4) {
-        0 => conversion.extend((1 + random.below(14)).to_string().bytes()),
-        1 if random.below(8) == 0 => conversion.extend((1 + random.below(120)).to_string().bytes()),
+        0 => directive.extend((1 + random.below(14)).to_string().bytes()),
+        1 if random.below(8) == 0 => directive.extend((1 + random.below(120)).to_string().bytes()),
         _ => {}
     }
     if random.below(5) == 0 {
-        conversion.push(random.one_of(b"EO"));
+        directive.push(random.one_of(b"EO"));
     }
-    conversion.push(random.one_of(LETTERS));
-    conversion
+    directive.push(random.one_of(LETTERS));
+    directive
 }
 
-/// Half of the instants fall where something changes: a DST switch, a year's end, a day's end.
+/// Half of the instants are where something changes: the UTC offset, the year or the day.
 fn draw_instant(random: &mut Random, edges: &[i64]) -> i64 {
     let around = |edge: i64, random: &mut Random| edge + random.below(7) as i64 - 3;
     match random.below(4) {
@@ -120,21 +124,21 @@ fn draw_instant(random: &mut Random, edges: &[i64]) -> i64 {
     }
 }
 
-/// The instants at which glibc changes the offset or the abbreviation, to the second.
+/// The instants at which glibc changes the UTC offset or the abbreviation.
 fn changes() -> Vec<i64> {
-    let look = |instant| {
-        let tm = broken_down(instant);
+    let zone_at = |instant| {
+        let tm = localtime(instant);
         (tm.tm_gmtoff, tm.tm_isdst)
     };
     let step = 7 * 86_400;
     let mut edges = Vec::new();
     let mut from = INSTANTS.start;
     while from + step < INSTANTS.end {
-        if look(from) != look(from + step) {
+        if zone_at(from) != zone_at(from + step) {
             let (mut before, mut after) = (from, from + step);
             while after - before > 1 {
                 let middle = before.midpoint(after);
-                if look(middle) == look(before) {
+                if zone_at(middle) == zone_at(before) {
                     before = middle
                 } else {
                     after = middle
@@ -148,7 +152,7 @@ fn changes() -> Vec<i64> {
 }
 
 #[test]
-fn every_text_is_glibcs_own() {
+fn texts_equal_those_of_glibc() {
     let seed = match env::var("WALLCLOCK_TEST_SEED") {
         Ok(seed) => seed.parse().expect("WALLCLOCK_TEST_SEED is a number"),
         Err(_) => 0x5eed_0000_0009_5270,
@@ -162,7 +166,7 @@ fn every_text_is_glibcs_own() {
             continue;
         }
         zones += 1;
-        // SAFETY: the only test of this process, which has no other thread that reads the environment.
+        // SAFETY: no other thread reads the environment, because this is the only test.
         unsafe { env::set_var("TZ", zone) };
         // SAFETY: the same; tzset reads the environment.
         unsafe { tzset() };
@@ -171,13 +175,13 @@ fn every_text_is_glibcs_own() {
         changing += edges.len();
         for _ in 0..TRIPLES.div_ceil(ZONES.len()) {
             let instant = draw_instant(&mut random, &edges);
-            let tm = broken_down(instant);
+            let tm = localtime(instant);
             let mut format = Vec::new();
-            let mut sound = true;
+            let mut is_valid = true;
             for _ in 0..1 + random.below(4) {
-                let conversion = draw_conversion(&mut random);
-                sound &= Format::parse(&conversion).is_ok();
-                format.extend_from_slice(&conversion);
+                let directive = draw_directive(&mut random);
+                is_valid &= Format::parse(&directive).is_ok();
+                format.extend_from_slice(&directive);
                 format.extend_from_slice(
                     random
                         .one_of(&["", " ", "-", ":", "\u{2192}", "x"])
@@ -190,38 +194,37 @@ fn every_text_is_glibcs_own() {
                     "format {format:?}, instant {instant}, zone {zone}; WALLCLOCK_TEST_SEED={seed}"
                 )
             };
-            let (mut theirs, mut ours) = ([0; 2048], [0; 2048]);
-            let theirs_length = glibc(&format, &tm, &mut theirs);
+            let (mut expected, mut buf) = ([0; 2048], [0; 2048]);
+            let glibc_length = strftime(&format, &tm, &mut expected);
             match Format::parse(&format) {
                 Ok(parsed) => {
-                    assert!(sound, "{}", context());
+                    assert!(is_valid, "{}", context());
                     if format.contains(&b's') && mktime(&tm) != instant {
                         continue;
                     }
-                    let ours_length = parsed
-                        .render(&clock.at(instant, 0), &mut ours)
+                    let length = parsed
+                        .render(&clock.at(instant, 0), &mut buf)
                         .expect("2048 bytes are enough");
                     assert_eq!(
-                        String::from_utf8_lossy(&ours[..ours_length]),
-                        String::from_utf8_lossy(&theirs[..theirs_length]),
+                        String::from_utf8_lossy(&buf[..length]),
+                        String::from_utf8_lossy(&expected[..glibc_length]),
                         "{}",
                         context()
                     );
                     compared += 1;
                 }
-                // What we refuse, glibc passes through as it stands, modifier, flags, width and all
-                // (under ^ in upper case, and filled to the width).
+                // glibc copies what is refused here, in upper case after `^`, padded to its width.
                 Err(FormatError::Unknown { at, .. }) => {
-                    assert!(!sound, "{}", context());
-                    let conversion = &format[at..];
-                    let length = 1 + conversion
+                    assert!(!is_valid, "{}", context());
+                    let directive = &format[at..];
+                    let length = 1 + directive
                         .iter()
                         .position(|byte| LETTERS[..LETTERS.len() - 1].contains(byte))
                         .expect("it ends");
-                    let conversion = &conversion[..length];
-                    let theirs_length = glibc(conversion, &tm, &mut theirs);
-                    let raw = &theirs[theirs_length.saturating_sub(length)..theirs_length];
-                    assert!(raw.eq_ignore_ascii_case(conversion), "{}", context());
+                    let directive = &directive[..length];
+                    let glibc_length = strftime(directive, &tm, &mut expected);
+                    let raw = &expected[glibc_length.saturating_sub(length)..glibc_length];
+                    assert!(raw.eq_ignore_ascii_case(directive), "{}", context());
                     refused += 1;
                 }
                 Err(error) => panic!("{error}: {}", context()),
@@ -229,15 +232,15 @@ fn every_text_is_glibcs_own() {
         }
     }
     println!(
-        "{compared} texts equal, {refused} refusals passed through by glibc, around {changing} changes of offset"
+        "{compared} texts are equal, {refused} refused; around {changing} changes of UTC offset"
     );
     if zones < ZONES.len() {
         skip("no zone files (Debian package tzdata)");
     }
-    // Half of the texts that were drawn; some formats of each draw are none.
+    // At least half: some of the random formats are refused.
     let drawn = TRIPLES / ZONES.len() * zones;
     assert!(
-        zones >= RULES && compared >= drawn / 2 && refused >= drawn / 400,
+        zones >= ZONES_WITHOUT_FILES && compared >= drawn / 2 && refused >= drawn / 400,
         "{zones} zones, {compared} compared, {refused} refused"
     );
 }

@@ -1,19 +1,20 @@
-//! What the package says of the licences of what is linked into the programs.
+//! The copyright file of the package names each crate that is linked into the programs.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
-use support::skip_without;
+use support::{repository, skip_without};
 
-fn here(program: &str) -> Command {
+/// A command that runs in the repository.
+fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.current_dir(repository());
     command
 }
 
-fn printed(command: &mut Command) -> String {
-    let output = command.output().expect("it runs");
+fn stdout(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
     assert!(
         output.status.success(),
         "{command:?}: {}",
@@ -22,15 +23,15 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// All crates of Cargo.lock that this platform may need, by name-version, with their licences; and those that we depend
-/// on ourselves and that are no macros.
+/// Returns the licence of each crate (`NAME-VERSION`) that this platform may need, and the crates
+/// that the programs depend on directly.
 fn crates() -> (BTreeMap<String, String>, Vec<String>) {
-    let about = printed(here("rustc").arg("-vV"));
-    let host = about
+    let version = stdout(command("rustc").arg("-vV"));
+    let host = version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .expect("a host");
-    let metadata = printed(here("cargo").args([
+    let metadata = stdout(command("cargo").args([
         "metadata",
         "--locked",
         "--format-version=1",
@@ -40,15 +41,15 @@ fn crates() -> (BTreeMap<String, String>, Vec<String>) {
     let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
     let list = |value: &Value| value.as_array().expect("an array").clone();
     let name = |package: &Value| {
-        let text = |key: &str| package[key].as_str().expect("a text").to_owned();
+        let text = |key: &str| package[key].as_str().expect("a string").to_owned();
         (text("name") + "-" + &text("version"), text("license"))
     };
     let packages = list(&metadata["packages"]);
-    let own = list(&metadata["resolve"]["nodes"])
+    let root = list(&metadata["resolve"]["nodes"])
         .into_iter()
         .find(|node| node["id"] == metadata["resolve"]["root"])
-        .expect("our own node");
-    let direct = list(&own["deps"])
+        .expect("the root package");
+    let direct = list(&root["deps"])
         .iter()
         .filter(|dependency| {
             list(&dependency["dep_kinds"])
@@ -66,12 +67,12 @@ fn crates() -> (BTreeMap<String, String>, Vec<String>) {
 }
 
 #[test]
-fn the_copyright_file_has_every_linked_crate_with_its_holders_and_licence() {
-    // The script needs them.
+fn copyright_file_has_each_linked_crate() {
+    // systemd/copyright needs these.
     if skip_without(&["sed", "grep", "find"]) {
         return;
     }
-    let file = printed(&mut here("systemd/copyright"));
+    let file = stdout(&mut command("systemd/copyright"));
     let paragraphs: Vec<BTreeMap<_, _>> = file
         .split("\n\n")
         .map(|paragraph| {
@@ -85,21 +86,24 @@ fn the_copyright_file_has_every_linked_crate_with_its_holders_and_licence() {
     assert!(paragraphs[0]["Format"].ends_with("/copyright-format/1.0/"));
 
     let (crates, direct) = crates();
-    let mut told: BTreeMap<_, _> = paragraphs
+    let mut listed: BTreeMap<_, _> = paragraphs
         .iter()
         .filter_map(|paragraph| Some((paragraph.get("Files")?.strip_suffix("/*")?, paragraph)))
         .collect();
-    assert!(told.remove("rust-std").is_some());
-    assert!(told.len() > direct.len() && direct.len() > 8, "{direct:?}");
+    assert!(listed.remove("rust-std").is_some());
+    assert!(
+        listed.len() > direct.len() && direct.len() > 8,
+        "{direct:?}"
+    );
     for name in direct {
-        assert!(told.contains_key(name.as_str()), "{name} is not told of");
+        assert!(listed.contains_key(name.as_str()), "{name}");
     }
-    for (name, paragraph) in told {
+    for (name, paragraph) in listed {
         assert_eq!(paragraph["Comment"], crates[name], "{name}");
         assert!(!paragraph["Copyright"].is_empty(), "{name}");
         assert_eq!(paragraph["License"], "Expat", "{name}");
     }
-    // The texts of what is named.
+    // The text of each licence, once.
     for licence in ["Expat", "Apache-2.0"] {
         let text = file.split(&format!("\nLicense: {licence}\n ")).count();
         assert_eq!(text, 2, "{licence}");

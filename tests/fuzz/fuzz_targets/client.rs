@@ -1,23 +1,25 @@
-//! The client's reading of answers and offsets, whoever answers.
+//! What the client makes of responses and offsets, from servers that are honest or lie.
 //!
-//! The first byte says what the rest is: an answer, an honest server seen through delays and lags, a lying one, or many servers' intervals.
+//! The first byte says what the rest of the input is: a response, an honest server with delays and
+//! lags, a lying server, or the intervals of many servers.
 #![no_main]
+
+use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use wallclock::client::chrony::sample;
 use wallclock::client::query::{QueryError, parse_response};
 use wallclock::offset::{
-    Clocks, Estimate, Exchange, Heard, Interval, Measurement, MeasurementConfig, Nanos, Next,
-    Offset, Reading, SECOND, TICK, agree,
+    Action, ClockPair, Estimate, Interval, Measurement, MeasurementConfig, Nanos, Offset, SECOND,
+    Sample, SampleOutcome, ServerTime, TICK, marzullo,
 };
-use wallclock::protocol::{MAX_RESPONSE_LEN, Response, reply};
-use wallclock::report::Summary;
+use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};
 use wallclock::report::plot::Plot;
-use wallclock::report::{Limits, Report, ServerResult};
+use wallclock::report::{Limits, Report, ServerResult, Summary};
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
 
-/// What is left of the input; zeros behind its end.
+/// The rest of the input; after its end, zeros.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -39,314 +41,305 @@ impl<'a> Bytes<'a> {
         self.number(bytes) - (1 << (8 * bytes - 1))
     }
 
-    /// Nanoseconds, up to about an hour in 4 bytes' worth of scales.
+    /// A delay from two bytes, up to 2.55 s.
     fn delay(&mut self) -> Nanos {
         let scale = [1, 1_000, 100_000, 10_000_000][self.number(1) as usize & 3];
         self.number(1) * scale
     }
 }
 
-fn answer(mut bytes: Bytes<'_>) {
+fn parse_any_response(mut bytes: Bytes<'_>) {
     let format_length = bytes.number(1) as usize;
-    let format = bytes.take(format_length);
-    let Ok(format) = Format::parse(format) else {
+    let Ok(format) = Format::parse(bytes.take(format_length)) else {
         return;
     };
-    let nonce = *b"0123456789abcdef|";
+    let (tag, other_tag) = (b"0123456789abcdef|", b"fedcba9876543210|");
     let percents = |text: &[u8]| text.iter().filter(|&&byte| byte == b'%').count();
-    // In half of the inputs the nonce is there without having to be found.
-    let led = bytes.number(1) & 1 == 1;
-    let answer = if led {
-        [&nonce[..], bytes.0].concat()
-    } else {
-        bytes.0.to_vec()
+    // In half of the inputs the tag is there without the fuzzer having to find it.
+    let has_tag = bytes.number(1) & 1 == 1;
+    let response = match has_tag {
+        true => [tag, bytes.0].concat(),
+        false => bytes.0.to_vec(),
     };
-    match parse_response(&answer, &nonce, &format) {
-        None => assert!(!answer.starts_with(&nonce) && !answer.starts_with(b"error: ")),
+    match parse_response(&response, tag, &format) {
+        None => assert!(!response.starts_with(tag) && !response.starts_with(b"error: ")),
         Some(Ok(text)) => {
-            assert_eq!(answer, [&nonce[..], text].concat());
+            assert_eq!(response, [tag, text].concat());
             assert!(percents(text) <= format.percents());
         }
-        Some(Err(QueryError::Foreign(shown))) => {
-            assert!(answer.starts_with(&nonce));
-            assert!(percents(&answer) > format.percents());
+        Some(Err(QueryError::UnexpandedFormat(shown))) => {
+            assert!(response.starts_with(tag));
+            assert!(percents(&response) > format.percents());
             assert!(!shown.contains(char::is_control));
         }
         Some(Err(QueryError::Refused(shown))) => {
-            assert!(answer.starts_with(b"error: ") && !answer.starts_with(&nonce));
+            assert!(response.starts_with(b"error: ") && !response.starts_with(tag));
             assert!(!shown.contains(char::is_control));
         }
-        Some(Err(other)) => panic!("{other}: no datagram says that"),
+        Some(Err(other)) => panic!("{other}: not from a datagram"),
     }
-    // Some other try's nonce is never heard.
-    let other = *b"fedcba9876543210|";
-    if led {
-        assert!(parse_response(&answer, &other, &format).is_none());
+    // The response to another try is ignored.
+    if has_tag {
+        assert!(parse_response(&response, other_tag, &format).is_none());
     }
+    parse_own_response(&format);
+    let text = std::str::from_utf8(bytes.0).ok();
+    if let Some(server_time) = text.and_then(|text| ServerTime::parse(text, TICK)) {
+        let ServerTime { time, resolution } = server_time;
+        assert!(resolution == 1 || resolution == SECOND + TICK);
+        assert!(time.abs() <= Nanos::from(i64::MAX) * SECOND + SECOND);
+    }
+}
 
-    // What our own server says to the question is always understood.
-    let question = [&nonce[..], format.bytes()].concat();
-    let moment = LocalTime::new(1_783_213_507, 123_456_789, -12_345, "CST");
-    let (mut room, mut alone) = ([0; MAX_RESPONSE_LEN], [0; 2 * MAX_RESPONSE_LEN]);
-    let verdict = reply(&question, &moment, &mut room);
-    let heard = parse_response(&room[..verdict.length()], &nonce, &format);
-    match verdict {
+/// The client understands each response of wallclockd.
+fn parse_own_response(format: &Format<'_>) {
+    let tag = b"0123456789abcdef|";
+    let request = [tag, format.bytes()].concat();
+    let source = SocketAddr::from(([192, 0, 2, 7], 40_000));
+    let now = LocalTime::new(1_783_213_507, 123_456_789, -12_345, "CST");
+    let (mut buf, mut expected) = ([0; MAX_RESPONSE_LEN], [0; 2 * MAX_RESPONSE_LEN]);
+    let response = respond(&request, source, &now, &mut buf);
+    let parsed = parse_response(&buf[..response.length()], tag, format);
+    match response {
         Response::Answered { .. } => {
-            let length = format
-                .render(&moment, &mut alone)
-                .expect("what fits an answer");
-            assert_eq!(heard.map(Result::unwrap), Some(&alone[..length]));
+            let length = format.render(&now, &mut expected);
+            let length = length.expect("more space than in a response");
+            assert_eq!(parsed.map(Result::unwrap), Some(&expected[..length]));
         }
         Response::Refused { reason, .. } => {
-            let Some(Err(QueryError::Refused(said))) = heard else {
-                panic!("{reason} is not understood");
+            let Some(Err(QueryError::Refused(shown))) = parsed else {
+                panic!("{reason}: not parsed");
             };
-            assert_eq!(said, reason.to_string());
+            assert_eq!(shown, reason.to_string());
         }
-        // Without a conversion it is no question, and the client asks none.
+        // Rule 3. The client sends no format without a directive.
         Response::Ignored(_) => assert_eq!(format.directives(), 0),
     }
-    if let Some(reading) = std::str::from_utf8(bytes.0)
-        .ok()
-        .and_then(|text| Reading::parse(text, TICK))
-    {
-        assert!(reading.resolution == 1 || reading.resolution == SECOND + TICK);
-        assert!(reading.time.abs() <= Nanos::from(i64::MAX) * SECOND + SECOND);
-    }
 }
 
-/// Our clocks and the server's; the monotonic clock is the time line.
-struct World {
+/// The local clocks and the server's. The monotonic clock is the time.
+struct Simulation {
+    /// The monotonic clock.
     now: Nanos,
-    /// Our wall clock less the monotonic one.
-    base: Nanos,
-    /// The server's clock less the monotonic one at 0, and how fast it grows, in parts per million.
-    server: Nanos,
+    wall_minus_mono: Nanos,
+    /// The server's clock minus the monotonic clock, when the latter is 0.
+    server_minus_mono: Nanos,
+    /// How fast that grows.
     ppm: Nanos,
-    whole: bool,
+    whole_seconds: bool,
 }
 
-impl World {
+impl Simulation {
     fn wall(&self) -> Nanos {
-        self.now + self.base
+        self.now + self.wall_minus_mono
     }
 
     fn server_clock(&self) -> Nanos {
-        self.now + self.server + self.now * self.ppm / 1_000_000
+        self.now + self.server_minus_mono + self.now * self.ppm / 1_000_000
     }
 
-    fn look(&mut self, takes: Nanos) -> Clocks {
+    /// Reads the local clocks, which takes so long.
+    fn read_clocks(&mut self, duration: Nanos) -> ClockPair {
         let before = self.now;
-        self.now += takes / 2;
+        self.now += duration / 2;
         let wall = self.wall();
-        self.now += takes - takes / 2;
-        Clocks {
+        self.now += duration - duration / 2;
+        ClockPair {
             before,
             wall,
             after: self.now,
         }
     }
 
-    fn exchange(&mut self, bytes: &mut Bytes<'_>, at: Nanos) -> Exchange {
-        if at > self.wall() {
-            self.now += at - self.wall();
-        }
-        let controls = bytes.number(1);
-        // One byte is all it takes where nothing is odd.
-        let mut maybe = |bit: u32| {
-            if controls & 1 << bit == 0 {
-                7_000
-            } else {
-                bytes.delay()
+    /// What the server responds when its seconds begin late by `lag`.
+    fn server_time(&self, lag: Nanos) -> ServerTime {
+        let clock = self.server_clock();
+        let (seconds, nanos) = (clock.div_euclid(SECOND), clock.rem_euclid(SECOND));
+        let text = match self.whole_seconds {
+            true => (clock - lag).div_euclid(SECOND).to_string(),
+            false => format!("{seconds}.{nanos:09}"),
+        };
+        ServerTime::parse(&text, TICK).expect("seconds")
+    }
+
+    /// Sends a request when the wall clock reads `send_at`, and receives the response.
+    fn sample(&mut self, bytes: &mut Bytes<'_>, send_at: Nanos) -> Sample {
+        self.now += (send_at - self.wall()).max(0);
+        // Each bit is something unusual. Usual samples take one byte of the input.
+        let unusual = bytes.number(1);
+        let mut delay = |bit: u32| match unusual & 1 << bit {
+            0 => 7_000,
+            _ => bytes.delay(),
+        };
+        let (wakeup, before, request, response, after) =
+            (delay(0), delay(1), delay(2), delay(3), delay(4));
+        let lag = match unusual & 32 {
+            0 => 0,
+            _ => bytes.number(3) % (TICK + 1),
+        };
+        // A step of the wall clock, by an hour at most. It is larger than the time between two
+        // readings of the monotonic clock: a smaller one is not detected.
+        let step = match unusual & 64 {
+            0 => 0,
+            _ => {
+                let step = bytes.signed(3) * 430_000;
+                step + step.signum() * SECOND
             }
         };
-        let (overslept, before, there, back, after) =
-            (maybe(0), maybe(1), maybe(2), maybe(3), maybe(4));
-        let lag = if controls & 32 == 0 {
-            0
-        } else {
-            bytes.number(3) % (TICK + 1)
-        };
-        // An hour either way at most, and never so little that a look could not tell it.
-        let step = if controls & 64 == 0 {
-            0
-        } else {
-            let step = bytes.signed(3) * 430_000;
-            step + step.signum() * SECOND
-        };
-        // A step shows where it is larger than a look takes: this one always is.
         let (before, after) = (before.min(SECOND / 3), after.min(SECOND / 3));
-        self.now += overslept;
-        let before = self.look(before);
-        let asked = self.now;
-        self.now += there;
-        let clock = self.server_clock();
-        let reading = if self.whole {
-            Reading::parse(&(clock - lag).div_euclid(SECOND).to_string(), TICK)
-        } else {
-            let (seconds, nanos) = (clock.div_euclid(SECOND), clock.rem_euclid(SECOND));
-            Reading::parse(&format!("{seconds}.{nanos:09}"), TICK)
-        };
-        if controls & 128 != 0 {
-            self.base += step;
+        self.now += wakeup;
+        let before = self.read_clocks(before);
+        let sent_at = self.now;
+        self.now += request;
+        let server_time = self.server_time(lag);
+        if unusual & 128 != 0 {
+            self.wall_minus_mono += step;
         }
-        self.now += back;
-        let heard = self.now;
-        if controls & 128 == 0 {
-            self.base += step;
+        self.now += response;
+        let received_at = self.now;
+        if unusual & 128 == 0 {
+            self.wall_minus_mono += step;
         }
-        Exchange {
+        Sample {
             before,
-            asked,
-            heard,
-            after: self.look(after),
-            reading: reading.expect("seconds"),
+            sent_at,
+            received_at,
+            after: self.read_clocks(after),
+            server_time,
         }
     }
 }
 
-/// An honest server, and a wall clock of ours that is stepped now and then: the truth is always inside.
-fn honest(mut bytes: Bytes<'_>) {
-    let mut world = World {
+/// With an honest server and a local clock that is stepped now and then, the bound contains the
+/// offset.
+fn measure_honest_server(mut bytes: Bytes<'_>) {
+    let mut simulation = Simulation {
         now: bytes.number(4),
-        base: bytes.signed(7) * 1_000,
-        server: 0,
+        wall_minus_mono: bytes.signed(7) * 1_000,
+        server_minus_mono: 0,
         ppm: bytes.signed(1) * 3,
-        whole: bytes.number(1) & 1 == 1,
+        whole_seconds: bytes.number(1) & 1 == 1,
     };
-    world.server = bytes.signed(7) * 1_000 + bytes.number(2);
-    // Seconds before the epoch are told with a fraction that counts on: no strftime does, and no clock stands there.
-    world.server = world.server.max(0);
-    world.base = world.base.max(0);
+    simulation.server_minus_mono = bytes.signed(7) * 1_000 + bytes.number(2);
+    // No time before the epoch: its fraction would count up, which no strftime writes.
+    simulation.server_minus_mono = simulation.server_minus_mono.max(0);
+    simulation.wall_minus_mono = simulation.wall_minus_mono.max(0);
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
-    let mut measurement = Measurement::new(MeasurementConfig {
+    let config = MeasurementConfig {
         samples,
         tick: TICK,
-    });
-    for exchanges in 0.. {
-        assert!(exchanges < 2_000, "it never ends");
-        let Next::Ask(at) = measurement.next(world.wall()) else {
+    };
+    let mut measurement = Measurement::new(config);
+    for requests in 0.. {
+        assert!(requests < 2_000, "it does not end");
+        let Action::SendAt(send_at) = measurement.next_action(simulation.wall()) else {
             break;
         };
-        let exchange = world.exchange(&mut bytes, at);
-        let heard = measurement.heard(&exchange);
-        if let Some(found) = measurement.found() {
-            let truth = world.server_clock() - world.wall();
-            let interval = found.estimate.at(world.wall());
+        let sample = simulation.sample(&mut bytes, send_at);
+        let outcome = measurement.add_sample(&sample);
+        if let Some(result) = measurement.result() {
+            let offset = simulation.server_clock() - simulation.wall();
+            let interval = result.estimate.aged_to(simulation.wall());
             assert!(
-                interval.contains(truth),
-                "{truth} is not in {interval:?} after {exchange:?}"
+                interval.contains(offset),
+                "{offset} is not in {interval:?} after {sample:?}"
             );
         }
-        match heard {
-            Heard::Unsteady => break,
-            Heard::Taken => assert!(measurement.found().is_some()),
-            Heard::Restarted => {}
+        match outcome {
+            SampleOutcome::Unstable => break,
+            SampleOutcome::Accepted => assert!(measurement.result().is_some()),
+            SampleOutcome::Restarted => {}
         }
     }
-    show(measurement.found().into_iter().map(Ok).collect());
+    report(measurement.result().into_iter().map(Ok).collect());
 }
 
-/// A server that says anything at all, before clocks of ours that may be anywhere.
-fn lying(mut bytes: Bytes<'_>) {
+/// With a server that sends any text, and local clocks that may jump anywhere, nothing panics.
+fn measure_lying_server(mut bytes: Bytes<'_>) {
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
-    let mut measurement = Measurement::new(MeasurementConfig {
-        samples,
-        tick: bytes.number(3),
-    });
+    let tick = bytes.number(3);
+    let mut measurement = Measurement::new(MeasurementConfig { samples, tick });
     let (mut now, mut wall) = (bytes.number(5), bytes.signed(8));
     while !bytes.0.is_empty() {
-        if measurement.next(wall) == Next::Done {
+        if measurement.next_action(wall) == Action::Done {
             break;
         }
-        let mut clocks = || {
+        let mut read_clocks = || {
             wall += [0, 1, -1, bytes.signed(8)][bytes.number(1) as usize & 3];
             let before = now;
             now += bytes.delay();
-            Clocks {
+            ClockPair {
                 before,
                 wall,
                 after: now,
             }
         };
-        let (before, after) = (clocks(), clocks());
+        let (before, after) = (read_clocks(), read_clocks());
         let length = bytes.number(1) as usize & 31;
         let Ok(text) = std::str::from_utf8(bytes.take(length)) else {
             continue;
         };
-        let Some(reading) = measurement.read(text) else {
-            measurement.refused();
+        let Some(server_time) = measurement.parse(text) else {
+            measurement.fall_back();
             continue;
         };
-        let heard = measurement.heard(&Exchange {
+        let outcome = measurement.add_sample(&Sample {
             before,
-            asked: before.after,
-            heard: after.before,
+            sent_at: before.after,
+            received_at: after.before,
             after,
-            reading,
+            server_time,
         });
-        if let Some(found) = measurement.found() {
-            let interval = found.estimate.interval;
+        if let Some(result) = measurement.result() {
+            let interval = result.estimate.interval;
             assert!(interval.low() <= interval.high());
         }
-        if heard == Heard::Unsteady {
+        if outcome == SampleOutcome::Unstable {
             break;
         }
     }
-    let found = measurement.found().into_iter().map(Ok);
-    show(
-        found
-            .chain([Err("nothing \"at\" all\u{1b}\n".into())])
-            .collect(),
-    );
+    let results = measurement.result().into_iter().map(Ok);
+    let failure = Err("\"no\" offset\u{1b}\n".to_owned());
+    report(results.chain([failure]).collect());
 }
 
-/// Many servers: Marzullo's theorem, beside a count at every point that matters.
-fn many(mut bytes: Bytes<'_>) {
-    let truth = bytes.signed(1);
+/// Marzullo's algorithm, compared with a count of the intervals at each of their ends.
+fn find_majority(mut bytes: Bytes<'_>) {
+    let offset = bytes.signed(1);
     let mut estimates = Vec::new();
     while bytes.0.len() >= 3 && estimates.len() < 12 {
         let low = bytes.signed(1);
-        let estimate = Estimate {
-            interval: Interval::new(low, low + bytes.number(1)).expect("not empty"),
-            // Up to half a second apart: they age by some hundred microseconds then.
+        estimates.push(Estimate {
+            interval: Interval::new(low, low + bytes.number(1)).expect("low <= high"),
+            // Up to half a second apart: they age by some hundred microseconds.
             as_of: bytes.number(1) * 2_000,
-        };
-        estimates.push(estimate);
+        });
     }
     let Some(as_of) = estimates.iter().map(|estimate| estimate.as_of).max() else {
-        assert!(agree(&estimates).is_none());
+        assert!(marzullo(&estimates).is_none());
         return;
     };
-    let intervals: Vec<_> = estimates
-        .iter()
-        .map(|estimate| estimate.at(as_of))
-        .collect();
-    let depth = |point| {
-        intervals
-            .iter()
-            .filter(|interval| interval.contains(point))
-            .count()
-    };
-    // The depth only grows where an interval begins.
-    let deepest = intervals
-        .iter()
-        .map(|interval| depth(interval.low()))
-        .max()
-        .expect("one at least");
-    match agree(&estimates) {
-        Some(found) => {
-            assert!(2 * found.count > estimates.len());
-            assert_eq!((found.count, found.estimate.as_of), (deepest, as_of));
-            let interval = found.estimate.interval;
-            assert!([interval.low(), interval.high()].map(depth) == [deepest; 2]);
-            if depth(truth) >= deepest {
-                assert!(interval.contains(truth));
+    let aged = estimates.iter().map(|estimate| estimate.aged_to(as_of));
+    let intervals: Vec<_> = aged.collect();
+    let count_at = |point| intervals.iter().filter(|i| i.contains(point)).count();
+    // The count only grows where an interval begins.
+    let counts = intervals.iter().map(|interval| count_at(interval.low()));
+    let max_count = counts.max().expect("an interval");
+    match marzullo(&estimates) {
+        Some(consensus) => {
+            assert!(2 * consensus.count > estimates.len());
+            assert_eq!(consensus.count, max_count);
+            assert_eq!(consensus.estimate.as_of, as_of);
+            let interval = consensus.estimate.interval;
+            let ends = [interval.low(), interval.high()];
+            assert_eq!(ends.map(count_at), [max_count; 2]);
+            if count_at(offset) >= max_count {
+                assert!(interval.contains(offset));
             }
         }
-        None => assert!(2 * deepest <= estimates.len()),
+        None => assert!(2 * max_count <= estimates.len()),
     }
-    let servers = estimates.iter().map(|&estimate| {
+    let offsets = estimates.iter().map(|&estimate| {
         Ok(Offset {
             estimate,
             round_trip: 5_000,
@@ -355,38 +348,31 @@ fn many(mut bytes: Bytes<'_>) {
             restarts: 0,
         })
     });
-    show(servers.collect());
+    report(offsets.collect());
 }
 
-/// All that is ever made of offsets, in words.
-fn show(outcomes: Vec<Result<Offset, String>>) {
-    let servers = outcomes
-        .into_iter()
-        .enumerate()
-        .map(|(number, outcome)| Server {
-            name: format!("[::{number}]:9527"),
-            outcome,
-        });
+/// Makes each kind of output from these results.
+fn report(outcomes: Vec<Result<Offset, String>>) {
+    let servers = (0..).zip(outcomes).map(|(number, outcome)| ServerResult {
+        name: format!("[::{number}]:9527"),
+        outcome,
+    });
     let report = Report::new(servers.collect());
     let json = report.json();
-    assert!(
-        serde_json::from_str::<serde_json::Value>(&json).is_ok(),
-        "{json}"
-    );
-    assert!(!json.contains('\n'));
+    let parsed = serde_json::from_str::<serde_json::Value>(&json);
+    assert!(parsed.is_ok() && !json.contains('\n'), "{json}");
     let _ = report.text();
+    let _ = report.offset_and_remark();
     let (_, line) = report.check(Limits {
         warn: Some(SECOND),
         critical: Some(60 * SECOND),
     });
-    assert!(
-        !line.contains('\n') && line.matches('|').count() <= 1,
-        "{line}"
-    );
-    let (mut picture, mut summary) = (Plot::default(), Summary::default());
+    let bars = line.matches('|').count();
+    assert!(!line.contains('\n') && bars <= 1, "{line}");
+    let (mut plot, mut summary) = (Plot::default(), Summary::default());
     summary.add(report.agreed());
     for estimate in report.agreed().into_iter().cycle().take(2) {
-        let (_, bar) = picture.draw(estimate.interval);
+        let (_, bar) = plot.draw(estimate.interval);
         assert_eq!(bar.chars().count(), Plot::COLUMNS);
         let _ = sample(estimate);
         summary.add(Some(estimate));
@@ -399,9 +385,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     match kind & 3 {
-        0 => answer(Bytes(rest)),
-        1 => honest(Bytes(rest)),
-        2 => lying(Bytes(rest)),
-        _ => many(Bytes(rest)),
+        0 => parse_any_response(Bytes(rest)),
+        1 => measure_honest_server(Bytes(rest)),
+        2 => measure_lying_server(Bytes(rest)),
+        _ => find_majority(Bytes(rest)),
     }
 });

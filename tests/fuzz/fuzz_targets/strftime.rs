@@ -1,7 +1,7 @@
-//! The language beside its oracles: what glibc defines against libc::strftime, what chrono defines against chrono, and what is a
-//! format at all against a second reader of the grammar, written from the words of the manual and not from the parser.
+//! The format language, compared with libc::strftime, with chrono, and with a second parser that is
+//! written from the manual.
 //!
-//! Input: zone (1 byte), instant (8), nanosecond (4), offset (3), abbreviation (1), then the format.
+//! Input: zone (1 byte), instant (8), nanosecond (4), UTC offset (3), abbreviation (1), format.
 #![no_main]
 
 use std::cell::Cell;
@@ -18,7 +18,7 @@ unsafe extern "C" {
     fn tzset();
 }
 
-/// Zones that glibc looks up as well as we do; the first is also that of the made-up offsets.
+/// Zones that glibc knows too. With arbitrary UTC offsets it is in the first.
 const ZONES: [&str; 12] = [
     "UTC0",
     "Asia/Shanghai",
@@ -45,65 +45,70 @@ const ABBREVIATIONS: [&std::ffi::CStr; 8] = [
     c"LongestOfThem15",
 ];
 
-/// Instants of every calendar year from -260000 to 260000, or of those that a kernel's clock will see.
-const ALL: i64 = 8_200_000_000_000;
-const SOON: i64 = 8_000_000_000;
+/// Instants of the years -260000 to 260000.
+const ALL_INSTANTS: i64 = 8_200_000_000_000;
+/// Instants until the year 2223, which zones are compared at.
+const NEAR_INSTANTS: i64 = 8_000_000_000;
 
-const ROOM: usize = 4096;
+/// Bytes of a buffer for text.
+const BUF_LEN: usize = 4096;
 
-/// Sets the process's zone; a look-up of the files only where it changes.
-fn enter(zone: usize) {
+/// Sets the zone of the process, unless it is the current one.
+fn set_zone(zone: usize) {
     thread_local!(static CURRENT: Cell<usize> = const { Cell::new(usize::MAX) });
     if CURRENT.replace(zone) != zone {
         let name = CString::new(ZONES[zone]).expect("no NUL in it");
-        // SAFETY: the fuzzer runs one input at a time on one thread, and nothing else reads the environment meanwhile.
-        unsafe {
-            libc::setenv(c"TZ".as_ptr(), name.as_ptr(), 1);
-            tzset();
-        }
+        // SAFETY: both strings end with NUL. The fuzzer runs one input at a time on one thread, and
+        // no other thread reads the environment.
+        unsafe { libc::setenv(c"TZ".as_ptr(), name.as_ptr(), 1) };
+        // SAFETY: the same; tzset reads the environment.
+        unsafe { tzset() };
     }
 }
 
 fn clock(zone: usize) -> Clock {
-    Clock::in_zone(Some(OsStr::new(ZONES[zone])), &ZonePaths::from_env()).expect("a sound zone")
+    Clock::in_zone(Some(OsStr::new(ZONES[zone])), &ZonePaths::from_env()).expect("a known zone")
 }
 
-/// glibc's calendar of UTC.
-fn universal(instant: i64) -> libc::tm {
-    // SAFETY: tm is integers and a pointer, for which zeros are a value; both references outlive the call.
-    unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        assert!(!libc::gmtime_r(&instant, &mut tm).is_null());
-        tm
-    }
+/// glibc's gmtime(3).
+fn gmtime(instant: i64) -> libc::tm {
+    // SAFETY: a C structure of integers and a raw pointer, for which all zeros is a valid value.
+    let mut tm: libc::tm = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are valid during the call, for a time_t and a tm.
+    let filled_in = unsafe { libc::gmtime_r(&raw const instant, &raw mut tm) };
+    assert!(!filled_in.is_null());
+    tm
 }
 
+/// glibc's localtime(3).
 fn localtime(instant: i64) -> libc::tm {
-    // SAFETY: as above.
-    unsafe {
-        let mut tm: libc::tm = mem::zeroed();
-        assert!(!libc::localtime_r(&instant, &mut tm).is_null());
-        tm
-    }
+    // SAFETY: a C structure of integers and a raw pointer, for which all zeros is a valid value.
+    let mut tm: libc::tm = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are valid during the call, for a time_t and a tm.
+    let filled_in = unsafe { libc::localtime_r(&raw const instant, &raw mut tm) };
+    assert!(!filled_in.is_null());
+    tm
 }
 
-/// glibc's text of a piece; `None` where it and its NUL are longer than [`ROOM`].
-fn glibc(piece: &[u8], tm: &libc::tm, room: &mut [u8; ROOM + 1]) -> Option<usize> {
-    // strftime returns 0 for "too long" and for "nothing" alike: a letter ahead tells them apart.
+/// Formats a piece with glibc; `None` if the text and its NUL are longer than [`BUF_LEN`].
+fn glibc(piece: &[u8], tm: &libc::tm, buf: &mut [u8; BUF_LEN + 1]) -> Option<usize> {
+    // strftime returns 0 if the text is too long and if it is empty. With a letter before it, it is
+    // never empty.
     let mut format = [0; 1100];
     format[0] = b'x';
     format[1..=piece.len()].copy_from_slice(piece);
-    // SAFETY: the format ends with a NUL, as it is shorter than its array; the room's length is given; tm is valid.
+    // SAFETY: the buffer has the given length. The format ends with a NUL, because it is shorter
+    // than its array. tm is valid.
     let length = unsafe {
         libc::strftime(
-            room.as_mut_ptr().cast(),
-            room.len(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
             format.as_ptr().cast(),
             tm,
         )
     };
     (length > 0).then(|| {
-        room.copy_within(1..length, 0);
+        buf.copy_within(1..length, 0);
         length - 1
     })
 }
@@ -111,28 +116,29 @@ fn glibc(piece: &[u8], tm: &libc::tm, room: &mut [u8; ROOM + 1]) -> Option<usize
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
     Literal,
-    /// One that glibc defines, by its letter.
+    /// A directive of glibc, by its letter.
     Glibc(u8),
-    /// One that chrono defines, without flags and width.
+    /// A directive of chrono, without flags and width.
     Chrono,
-    /// One that GNU date defines.
+    /// A directive of GNU date, by its letter or colon.
     Date(u8),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wrong {
+enum PieceError {
     Unknown(char),
     CutOff,
 }
 
-/// The next piece of a format and its length; `%[_-0^#]*[width][E|O]conversion`.
-fn next(format: &str) -> Result<(Piece, usize), Wrong> {
+/// Parses the first piece of a format: text, or `%[_-0^#]*[width][E|O]directive`. Returns it with
+/// its length.
+fn first_piece(format: &str) -> Result<(Piece, usize), PieceError> {
     let bytes = format.as_bytes();
     if bytes[0] != b'%' {
         return Ok((Piece::Literal, format.find('%').unwrap_or(bytes.len())));
     }
     let rest = &format[1..];
-    // Those of chrono have no flags, widths (but their own) and modifiers.
+    // Directives of chrono take no flags, no modifiers and no other widths.
     for known in ["f", "3f", "6f", "9f", ".f", ".3f", ".6f", ".9f", "+", "v"] {
         if rest.starts_with(known) {
             return Ok((Piece::Chrono, 1 + known.len()));
@@ -144,29 +150,29 @@ fn next(format: &str) -> Result<(Piece, usize), Wrong> {
     let last = &narrow[modifier.map_or(0, char::len_utf8)..];
     let end = |tail: &str| format.len() - tail.len();
     let Some(letter) = last.chars().next() else {
-        return Err(Wrong::CutOff);
+        return Err(PieceError::CutOff);
     };
-    let behind = &last[letter.len_utf8()..];
+    let after = &last[letter.len_utf8()..];
     if letter == ':' {
         let tail = last.trim_start_matches(':');
         let colons = last.len() - tail.len();
         if colons <= 3 {
             return match tail.chars().next() {
-                None => Err(Wrong::CutOff),
+                None => Err(PieceError::CutOff),
                 Some('z') if modifier != Some('O') => Ok((Piece::Date(b':'), end(&tail[1..]))),
-                Some(_) => Err(Wrong::Unknown(':')),
+                Some(_) => Err(PieceError::Unknown(':')),
             };
         }
-        return Err(Wrong::Unknown(':'));
+        return Err(PieceError::Unknown(':'));
     }
-    // A dot that a chrono conversion may still follow ends too early, where the format ends there.
+    // At the end of the format, a dot could still begin a directive of chrono.
     if letter == '.'
         && unflagged.len() == rest.len()
         && narrow.len() == rest.len()
         && modifier.is_none()
-        && matches!(behind, "" | "3" | "6" | "9")
+        && matches!(after, "" | "3" | "6" | "9")
     {
-        return Err(Wrong::CutOff);
+        return Err(PieceError::CutOff);
     }
     let refused = match modifier {
         None => "",
@@ -174,20 +180,20 @@ fn next(format: &str) -> Result<(Piece, usize), Wrong> {
         Some(_) => "aAcDFxXYq",
     };
     if refused.contains(letter) {
-        return Err(Wrong::Unknown(letter));
+        return Err(PieceError::Unknown(letter));
     }
     match letter {
-        'N' | 'q' => Ok((Piece::Date(letter as u8), end(behind))),
-        '%' => Ok((Piece::Glibc(b'%'), end(behind))),
+        'N' | 'q' => Ok((Piece::Date(letter as u8), end(after))),
+        '%' => Ok((Piece::Glibc(b'%'), end(after))),
         _ if "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ".contains(letter) => {
-            Ok((Piece::Glibc(letter as u8), end(behind)))
+            Ok((Piece::Glibc(letter as u8), end(after)))
         }
-        _ => Err(Wrong::Unknown(letter)),
+        _ => Err(PieceError::Unknown(letter)),
     }
 }
 
-/// Whether these bytes are a format, and if not, why: the first thing wrong, in the contract's order.
-fn expected(format: &[u8]) -> Result<(), FormatError> {
+/// The result of parsing that rule 4 demands.
+fn expected_result(format: &[u8]) -> Result<(), FormatError> {
     let text = std::str::from_utf8(format).map_err(|error| FormatError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
@@ -196,10 +202,12 @@ fn expected(format: &[u8]) -> Result<(), FormatError> {
     }
     let mut at = 0;
     while at < text.len() {
-        match next(&text[at..]) {
+        match first_piece(&text[at..]) {
             Ok((_, length)) => at += length,
-            Err(Wrong::CutOff) => return Err(FormatError::CutOff { at }),
-            Err(Wrong::Unknown(character)) => return Err(FormatError::Unknown { at, character }),
+            Err(PieceError::CutOff) => return Err(FormatError::CutOff { at }),
+            Err(PieceError::Unknown(character)) => {
+                return Err(FormatError::Unknown { at, character });
+            }
         }
     }
     Ok(())
@@ -214,33 +222,33 @@ fn run(data: &[u8]) {
     }
     let eight = |at: usize| i64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
     let instant = if head[0] & 0x80 == 0 {
-        eight(1).rem_euclid(SOON)
+        eight(1).rem_euclid(NEAR_INSTANTS)
     } else {
-        eight(1) % ALL
+        eight(1) % ALL_INSTANTS
     };
     let nanosecond = u32::from_le_bytes(head[9..13].try_into().expect("4 bytes")) % 1_000_000_000;
     let zone = usize::from(head[0] & 0x7f);
-    let (moment, tm) = if (1..ZONES.len()).contains(&zone) && head[0] & 0x80 == 0 {
-        enter(zone);
+    let (time, tm) = if (1..ZONES.len()).contains(&zone) && head[0] & 0x80 == 0 {
+        set_zone(zone);
         thread_local!(static CLOCKS: Vec<Clock> = (0..ZONES.len()).map(clock).collect());
-        let moment = CLOCKS.with(|clocks| clocks[zone].at(instant, nanosecond));
+        let time = CLOCKS.with(|clocks| clocks[zone].at(instant, nanosecond));
         let tm = localtime(instant);
-        // SAFETY: tm_zone points to a string that glibc keeps for ever, whatever TZ becomes later.
+        // SAFETY: tm_zone points to a string that glibc never frees.
         let abbreviation = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
         assert_eq!(
-            (i64::from(moment.utc_offset()), moment.abbreviation()),
+            (i64::from(time.utc_offset()), time.abbreviation()),
             (tm.tm_gmtoff, abbreviation.to_str().expect("ASCII")),
             "instant {instant} in {}",
             ZONES[zone]
         );
-        (moment, tm)
+        (time, tm)
     } else {
-        enter(0);
-        // As far as POSIX lets a zone be: 24:59:59 either way, and some.
+        set_zone(0);
+        // A little more than POSIX allows, which is 24:59:59.
         let offset = i32::from_le_bytes([head[13], head[14], head[15], 0]) % 93_600
             * if head[16] & 0x80 == 0 { 1 } else { -1 };
         let abbreviation = ABBREVIATIONS[usize::from(head[16] & 7)];
-        let mut tm = universal(instant + i64::from(offset));
+        let mut tm = gmtime(instant + i64::from(offset));
         tm.tm_gmtoff = offset.into();
         tm.tm_zone = abbreviation.as_ptr();
         (
@@ -254,37 +262,37 @@ fn run(data: &[u8]) {
         )
     };
     let parsed = Format::parse(format);
-    let mut room = [0; ROOM];
-    // strftime wants room for its NUL.
-    let rendered = render(format, &moment, &mut room[..ROOM - 1]);
-    match (expected(format), parsed) {
+    let mut buf = [0; BUF_LEN];
+    // strftime also writes a NUL.
+    let rendered = render(format, &time, &mut buf[..BUF_LEN - 1]);
+    match (expected_result(format), parsed) {
         (Err(expected), Err(found)) => {
             assert_eq!(expected, found, "{}", format.escape_ascii());
             assert_eq!(rendered, Err(RenderError::Format(found)));
             if let FormatError::Unknown { at, .. } = found {
-                passed_through(&format[at..], &tm);
+                check_copied_by_glibc(&format[at..], &tm);
             }
-            let said = found.to_string();
+            let shown = found.to_string();
             assert!(
-                !said.contains('%') && !said.contains(char::is_control),
-                "{said:?}"
+                !shown.contains('%') && !shown.contains(char::is_control),
+                "{shown:?}"
             );
             return;
         }
         (expected, found) => assert_eq!(expected, found.map(drop), "{}", format.escape_ascii()),
     }
-    let format = parsed.expect("both say so");
+    let format = parsed.expect("as expected");
     let text = std::str::from_utf8(format.bytes()).expect("parsed");
-    let context = || format!("{text:?} at {moment:?}");
+    let context = || format!("{text:?} at {time:?}");
 
-    let (mut at, mut length, mut percents, mut conversions, mut sub_second) = (0, 0, 0, 0, false);
-    let mut theirs = [0; ROOM + 1];
+    let (mut at, mut length, mut percents, mut directives, mut sub_second) = (0, 0, 0, 0, false);
+    let mut expected = [0; BUF_LEN + 1];
     let mut fits = true;
     while at < text.len() {
-        let (piece, size) = next(&text[at..]).expect("looked at before");
+        let (piece, size) = first_piece(&text[at..]).expect("parsed before");
         let source = &text[at..at + size];
         at += size;
-        conversions += usize::from(piece != Piece::Literal);
+        directives += usize::from(piece != Piece::Literal);
         percents += usize::from(piece == Piece::Glibc(b'%'));
         sub_second |= source == "%+"
             || source.ends_with('f') && piece == Piece::Chrono
@@ -292,26 +300,26 @@ fn run(data: &[u8]) {
         if !fits {
             continue;
         }
-        let ours = if rendered.is_ok() {
-            &room[length..]
+        let rest = if rendered.is_ok() {
+            &buf[length..]
         } else {
             &[]
         };
         let taken = match piece {
             Piece::Literal | Piece::Glibc(_) => {
                 let written = if piece == Piece::Glibc(b's') && tm.tm_gmtoff != 0 {
-                    // glibc makes seconds of the calendar by the process's zone: have it do so in UTC.
-                    enter(0);
-                    glibc(source.as_bytes(), &universal(instant), &mut theirs)
+                    // glibc computes `%s` from the calendar in the zone of the process, here UTC.
+                    set_zone(0);
+                    glibc(source.as_bytes(), &gmtime(instant), &mut expected)
                 } else {
-                    glibc(source.as_bytes(), &tm, &mut theirs)
+                    glibc(source.as_bytes(), &tm, &mut expected)
                 };
                 match written {
                     Some(written) => {
                         if rendered.is_ok() {
                             assert_eq!(
-                                ours[..written].escape_ascii().to_string(),
-                                theirs[..written].escape_ascii().to_string(),
+                                rest[..written].escape_ascii().to_string(),
+                                expected[..written].escape_ascii().to_string(),
                                 "{source:?} of {}",
                                 context()
                             );
@@ -325,17 +333,17 @@ fn run(data: &[u8]) {
                 }
             }
             Piece::Chrono | Piece::Date(_) => {
-                // Rendered alone, so that its length is known; beside chrono where that defines it and is right.
-                let mut alone = [0; ROOM];
-                match render(source.as_bytes(), &moment, &mut alone[..ROOM - 1]) {
+                // Rendered alone, which gives its length.
+                let mut alone = [0; BUF_LEN];
+                match render(source.as_bytes(), &time, &mut alone[..BUF_LEN - 1]) {
                     Ok(found) => {
                         let alone = &alone[..found];
                         assert!(!alone.contains(&b'%'), "{}", context());
-                        if let Some(theirs) = by_chrono(source, &moment) {
-                            assert_eq!(theirs.as_bytes(), alone, "{source:?} of {}", context());
+                        if let Some(expected) = render_with_chrono(source, &time) {
+                            assert_eq!(expected.as_bytes(), alone, "{source:?} of {}", context());
                         }
                         if rendered.is_ok() {
-                            assert_eq!(&ours[..alone.len()], alone, "{}", context());
+                            assert_eq!(&rest[..alone.len()], alone, "{}", context());
                         }
                         alone.len()
                     }
@@ -350,7 +358,7 @@ fn run(data: &[u8]) {
     }
     assert_eq!(
         (format.directives(), format.percents(), format.sub_second()),
-        (conversions, percents, sub_second),
+        (directives, percents, sub_second),
         "{}",
         context()
     );
@@ -358,33 +366,34 @@ fn run(data: &[u8]) {
         Ok(found) => {
             assert!(fits, "{} should not fit", context());
             assert_eq!(found, length, "{}", context());
-            // A room that is just large enough is, and one byte less is not.
-            let mut exact = [0; ROOM];
-            assert_eq!(format.render(&moment, &mut exact[..length]), Ok(length));
-            assert_eq!(exact[..length], room[..length]);
+            // A buffer of the exact length is large enough, and one byte less is not.
+            let mut exact = [0; BUF_LEN];
+            assert_eq!(format.render(&time, &mut exact[..length]), Ok(length));
+            assert_eq!(exact[..length], buf[..length]);
             if length > 0 {
                 assert_eq!(
-                    format.render(&moment, &mut exact[..length - 1]),
+                    format.render(&time, &mut exact[..length - 1]),
                     Err(BufferTooSmall)
                 );
             }
-            let given_back = room[..length].iter().filter(|&&byte| byte == b'%').count();
-            assert_eq!(given_back, percents, "{}", context());
+            let percents_written = buf[..length].iter().filter(|&&byte| byte == b'%').count();
+            assert_eq!(percents_written, percents, "{}", context());
         }
         Err(RenderError::TooSmall(_)) => {
-            assert!(!fits || length >= ROOM, "{} fits in {length}", context());
+            assert!(!fits || length >= BUF_LEN, "{} fits in {length}", context());
         }
         Err(RenderError::Format(_)) => panic!("{} was parsed", context()),
     }
 }
 
-/// What we refuse, glibc passes through as it stands (under `^` in upper case, and filled to the width).
-fn passed_through(conversion: &[u8], tm: &libc::tm) {
-    let text = std::str::from_utf8(conversion).expect("an unknown conversion is in UTF-8");
+/// Checks that glibc copies a directive that is refused here, in upper case after `^`, padded to
+/// its width.
+fn check_copied_by_glibc(directive: &[u8], tm: &libc::tm) {
+    let text = std::str::from_utf8(directive).expect("rule 4 checks UTF-8 first");
     let shape = text[1..].trim_start_matches(['_', '-', '0', '^', '#']);
     let narrow = shape.trim_start_matches(|c: char| c.is_ascii_digit());
     let letter = narrow.trim_start_matches(['E', 'O']);
-    // Of two modifiers glibc takes the second for the letter; widths that fill all room say nothing.
+    // glibc takes the second of two modifiers as the directive. Huge widths fill the buffer.
     if narrow.len() - letter.len() > 1 || shape.len() - narrow.len() > 3 {
         return;
     }
@@ -394,24 +403,25 @@ fn passed_through(conversion: &[u8], tm: &libc::tm) {
     if letter == ':' || letter == '.' {
         return;
     }
-    let length = conversion.len() - narrow.len() + narrow.find(letter).unwrap_or(0) + 1;
-    let conversion = &conversion[..length];
-    let mut theirs = [0; ROOM + 1];
-    if let Some(written) = glibc(conversion, tm, &mut theirs) {
-        let raw = &theirs[written.saturating_sub(length)..written];
+    let length = directive.len() - narrow.len() + narrow.find(letter).unwrap_or(0) + 1;
+    let directive = &directive[..length];
+    let mut expected = [0; BUF_LEN + 1];
+    if let Some(written) = glibc(directive, tm, &mut expected) {
+        let raw = &expected[written.saturating_sub(length)..written];
         assert!(
-            raw.eq_ignore_ascii_case(conversion),
-            "refused {}, glibc says {}",
-            conversion.escape_ascii(),
+            raw.eq_ignore_ascii_case(directive),
+            "refused {}, glibc writes {}",
+            directive.escape_ascii(),
             raw.escape_ascii()
         );
     }
 }
 
-/// chrono's text of a bare conversion, where it is ours too: chrono rounds offsets to minutes, glibc and GNU date cut.
-fn by_chrono(source: &str, moment: &LocalTime) -> Option<String> {
+/// Formats a directive with chrono; `None` where it differs on purpose: chrono rounds UTC offsets
+/// to minutes, glibc and GNU date cut them off.
+fn render_with_chrono(source: &str, time: &LocalTime) -> Option<String> {
     let has_offset = source.ends_with('z') || source == "%+";
-    if has_offset && moment.utc_offset() % 60 != 0 {
+    if has_offset && time.utc_offset() % 60 != 0 {
         return None;
     }
     if !matches!(
@@ -431,10 +441,10 @@ fn by_chrono(source: &str, moment: &LocalTime) -> Option<String> {
     ) {
         return None;
     }
-    let instant = DateTime::from_timestamp(moment.unix_seconds(), moment.nanosecond())?;
-    let zone = FixedOffset::east_opt(moment.utc_offset())?;
-    // Beyond four digits chrono puts a sign ahead of the year; ours is glibc's everywhere.
-    if !(0..=9999).contains(&moment.fields().year) {
+    let instant = DateTime::from_timestamp(time.unix_seconds(), time.nanosecond())?;
+    let zone = FixedOffset::east_opt(time.utc_offset())?;
+    // Before a year of more than four digits chrono writes a sign, and glibc does not.
+    if !(0..=9999).contains(&time.fields().year) {
         return None;
     }
     Some(instant.with_timezone(&zone).format(source).to_string())
