@@ -59,6 +59,22 @@ impl SliceWriter<'_> {
         }
     }
 
+    /// Two numbers below 100, of two digits each, with a separator.
+    pub(super) fn two_numbers(&mut self, numbers: [u8; 2], separator: u8) -> WriteResult {
+        let [a, b] = numbers.map(|number| TWO_DIGITS[usize::from(number)]);
+        self.push_with(5, |array: &mut [u8; 5]| {
+            *array = [a[0], a[1], separator, b[0], b[1]];
+        })
+    }
+
+    /// Three numbers below 100, of two digits each, with separators.
+    pub(super) fn three_numbers(&mut self, numbers: [u8; 3], separator: u8) -> WriteResult {
+        let [a, b, c] = numbers.map(|number| TWO_DIGITS[usize::from(number)]);
+        self.push_with(8, |array: &mut [u8; 8]| {
+            *array = [a[0], a[1], separator, b[0], b[1], separator, c[0], c[1]];
+        })
+    }
+
     /// [`long_number`](Self::long_number) for a value below 10,000 and a width of at most
     /// [`MAX_SHORT_WIDTH`]: faster, because a request can hold hundreds of these.
     fn short_number(&mut self, value: u16, digits: usize, spec: &FieldSpec) -> WriteResult {

@@ -2,7 +2,7 @@
 
 use super::parse::{Directive, FieldSpec};
 use super::writer::{SliceWriter, WriteResult};
-use crate::time::LocalTime;
+use crate::time::{BrokenDownTime, LocalTime};
 
 const WEEKDAYS: [&str; 7] = [
     "Sunday",
@@ -56,15 +56,21 @@ impl SliceWriter<'_> {
                 self.fraction(time.nanosecond(), digits)
             }
             Directive::Rfc3339 => {
-                self.four_digit_year(time)?;
-                self.push(b"-")?;
-                self.letters(b"mdHMS", b"-T::", time)?;
+                let local = time.fields();
+                self.number(local.year, 4, &FieldSpec::PLAIN)?;
+                self.month_and_day(local)?;
+                self.push(b"T")?;
+                self.time_of_day(local)?;
                 self.shortest_fraction(time.nanosecond())?;
                 self.utc_offset_with_colons(1, &FieldSpec::PLAIN, time.utc_offset())
             }
             Directive::VmsDate => {
-                self.letters(b"eb", b"--", time)?;
-                self.four_digit_year(time)
+                let local = time.fields();
+                self.space_padded_number(local.day, &FieldSpec::PLAIN)?;
+                self.push(b"-")?;
+                self.push(&MONTHS[usize::from(local.month0)].as_bytes()[..3])?;
+                self.push(b"-")?;
+                self.number(local.year, 4, &FieldSpec::PLAIN)
             }
         }
     }
@@ -108,48 +114,60 @@ impl SliceWriter<'_> {
             b'Y' => self.number(local.year, 1, spec),
             b'z' => self.utc_offset(time.utc_offset(), spec),
             b'Z' => self.abbreviation(time, spec),
-            b'D' | b'x' => self.composite(b"mdy", b"//", spec, time),
-            b'F' => self.composite(b"Ymd", b"--", spec, time),
-            b'R' => self.composite(b"HM", b":", spec, time),
-            b'T' | b'X' => self.composite(b"HMS", b"::", spec, time),
-            b'r' => self.composite(b"IMSp", b":: ", spec, time),
-            b'c' => self.composite(b"abeTY", b"    ", spec, time),
+            b'D' | b'x' => self.composite(spec, |w| {
+                let year = local.year.rem_euclid(100) as u8;
+                w.three_numbers([local.month0 + 1, local.day, year], b'/')
+            }),
+            b'F' => self.composite(spec, |w| {
+                w.number(local.year, 1, &FieldSpec::PLAIN)?;
+                w.month_and_day(local)
+            }),
+            b'R' => self.composite(spec, |w| w.two_numbers([local.hour, local.minute], b':')),
+            b'T' | b'X' => self.composite(spec, |w| w.time_of_day(local)),
+            b'r' => self.composite(spec, |w| {
+                w.three_numbers([hour12(), local.minute, local.second], b':')?;
+                w.push(if local.hour >= 12 { b" PM" } else { b" AM" })
+            }),
+            b'c' => self.composite(spec, |w| {
+                w.push(&weekday().as_bytes()[..3])?;
+                w.push(b" ")?;
+                w.push(&month().as_bytes()[..3])?;
+                w.push(b" ")?;
+                w.space_padded_number(local.day, &FieldSpec::PLAIN)?;
+                w.push(b" ")?;
+                w.time_of_day(local)?;
+                w.push(b" ")?;
+                w.number(local.year, 1, &FieldSpec::PLAIN)
+            }),
             // `Directive::from_byte` makes a `Letter` of no other byte.
             _ => unreachable!("no letter of glibc's"),
         }
     }
 
-    /// A year of at least four digits, as in RFC 3339 and in chrono; glibc does not pad a year.
-    fn four_digit_year(&mut self, time: &LocalTime) -> WriteResult {
-        self.number(time.fields().year, 4, &FieldSpec::PLAIN)
+    /// `HH:MM:SS`
+    fn time_of_day(&mut self, local: &BrokenDownTime) -> WriteResult {
+        self.three_numbers([local.hour, local.minute, local.second], b':')
     }
 
-    /// Directives without flags, each followed by its separator if it has one.
-    fn letters(&mut self, letters: &[u8], separators: &[u8], time: &LocalTime) -> WriteResult {
-        for (index, &letter) in letters.iter().enumerate() {
-            self.letter(letter, &FieldSpec::PLAIN, time)?;
-            if let Some(&separator) = separators.get(index) {
-                self.push(&[separator])?;
-            }
-        }
-        Ok(())
+    /// `-MM-DD`, what follows the year in ISO 8601.
+    fn month_and_day(&mut self, local: &BrokenDownTime) -> WriteResult {
+        self.push(b"-")?;
+        self.two_numbers([local.month0 + 1, local.day], b'-')
     }
 
-    /// A directive that stands for several: width and `^` apply to the whole text, and no flag to
-    /// its parts.
+    /// A directive that stands for several: width and `^` apply to the whole text that `write`
+    /// writes, and no flag to its parts.
     fn composite(
         &mut self,
-        letters: &[u8],
-        separators: &[u8],
         spec: &FieldSpec,
-        time: &LocalTime,
+        write: impl FnOnce(&mut SliceWriter<'_>) -> WriteResult,
     ) -> WriteResult {
         if spec.width == 0 && !spec.uppercase {
-            return self.letters(letters, separators, time);
+            return write(self);
         }
         let mut buf = [0; COMPOSITE_BUF_SIZE];
         let mut writer = SliceWriter::new(&mut buf);
-        writer.letters(letters, separators, time)?;
+        write(&mut writer)?;
         let length = writer.length();
         if spec.uppercase {
             buf[..length].make_ascii_uppercase();
