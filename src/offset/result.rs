@@ -20,7 +20,7 @@ pub struct Offset {
 
 impl Offset {
     /// Returns an interval that contains the offset of the time that the server *reports*, without
-    /// the allowance for a [`TICK`].
+    /// the allowance for a [`TICK`](super::TICK).
     ///
     /// A whole-second server whose seconds begin late reports a time behind its own clock. Clients
     /// of that server see only the reported time.

@@ -173,7 +173,7 @@ fn negative_seconds_are_padded_before_the_sign() {
 }
 
 #[test]
-fn rule_4_unknown_directive_has_the_byte_of_its_percent() {
+fn rule_4_unknown_directive_is_located() {
     for (format, at, character) in [
         ("%Q", 0, 'Q'),
         ("%Y/%m/%d %Q", 9, 'Q'),
@@ -223,7 +223,7 @@ fn rule_4_unknown_directive_has_the_byte_of_its_percent() {
 }
 
 #[test]
-fn rule_4_cut_off_directive_has_the_byte_of_its_percent() {
+fn rule_4_cut_off_directive_is_located() {
     for (format, at) in [
         ("%", 0),
         ("%%%", 2),
@@ -248,7 +248,7 @@ fn rule_4_cut_off_directive_has_the_byte_of_its_percent() {
 }
 
 #[test]
-fn rule_4_bad_text_has_its_first_bad_byte() {
+fn rule_4_first_bad_byte_of_text_is_located() {
     assert_eq!(parse_error(b"%d\xff"), FormatError::NotUtf8 { at: 2 });
     assert_eq!(parse_error(b"%Q \xe2\x86"), FormatError::NotUtf8 { at: 3 });
     assert_eq!(parse_error(b"%Q\0"), FormatError::Nul { at: 2 });
