@@ -21,7 +21,7 @@ use super::signals::Signals;
 use super::socket::Listener;
 use crate::clock::Clock;
 use crate::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
-use crate::sys::mmsg::DatagramBatch;
+use crate::sys::mmsg::{BATCH_SIZE, DatagramBatch};
 
 /// One byte more than the longest request: a request that fills the buffer is too long (rule 4),
 /// and rules 2 and 3 read no byte after the first 1024.
@@ -134,7 +134,9 @@ impl State {
     fn serve(&mut self, listener: &Listener) -> bool {
         for _ in 0..MAX_BATCHES_PER_WAKEUP {
             match self.serve_batch(listener) {
-                Ok(_) => {}
+                Ok(BATCH_SIZE) => {}
+                // A batch that is not full has emptied the socket.
+                Ok(_) => return true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
                     log::debug!("{}: receive: {error}", listener.address());
