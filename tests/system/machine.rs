@@ -381,7 +381,10 @@ fn can_boot() -> Result<(), String> {
         folders.any(|folder| folder.join(program).exists())
     };
     if let Some((program, package)) = needed.iter().find(|(program, _)| !has(program)) {
-        return Err(format!("no {program} ({package})"));
+        return Err(match *program {
+            "cargo-deb" => format!("no cargo-deb ({package})"),
+            _ => format!("no {program} (Debian package {package})"),
+        });
     }
     // Tries all the privileges that booting needs: namespaces, a mount, an overlay of the root.
     let overlay = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r && \
