@@ -52,7 +52,9 @@ impl ServiceNotifier {
         }
         ServiceNotifier {
             // Half the period, as sd_watchdog_enabled(3) recommends.
-            watchdog: sd_notify::watchdog_enabled().map(|period| Timer::new(period / 2)),
+            watchdog: sd_notify::watchdog_enabled()
+                .filter(|period| !period.is_zero())
+                .map(|period| Timer::new(period / 2)),
             status: Some(Timer::new(STATUS_INTERVAL)),
             ..ServiceNotifier::default()
         }

@@ -109,11 +109,12 @@ impl Server {
             if signals.take_report_request() {
                 log::info!("{}", state.status_line(&listeners));
             }
-            let timeout = state.notify(&listeners);
             let mut all_empty = true;
             for listener in &listeners {
                 all_empty &= state.serve(listener);
             }
+            // After the requests, because they change what is due.
+            let timeout = state.notify(&listeners);
             if all_empty {
                 state.sleep(&mut descriptors, timeout);
                 if !descriptors[0].revents().is_empty() {

@@ -1,10 +1,11 @@
 //! Counters and log lines.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use support::{
-    Process, connected_socket, query, request_counters, start_daemon, start_daemon_with,
-    wait_until, wallclockd,
+    HANG_TIMEOUT, Process, TempDir, connected_socket, query, request_counters, start_daemon,
+    start_daemon_with, wait_until, wallclockd,
 };
 
 use super::serves_time;
@@ -114,4 +115,33 @@ fn debug_log_escapes_hostile_bytes_on_one_line() {
     client.send(&[b'%'; 9000]).expect("the request is sent");
     let line = process.wait_for("%\" and more: refused");
     assert!(line.len() < 1400, "{line}");
+}
+
+/// After its last request a daemon sleeps until the status is due, not until the next request.
+#[test]
+fn status_shows_the_last_request() {
+    let dir = TempDir::new("status");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager
+        .set_read_timeout(Some(HANG_TIMEOUT))
+        .expect("a time-out");
+    let wait_for = |text: &str| {
+        let mut buf = [0; 512];
+        loop {
+            let length = manager.recv(&mut buf).expect(text);
+            if String::from_utf8_lossy(&buf[..length]).contains(text) {
+                return;
+            }
+        }
+    };
+    let mut command = wallclockd();
+    command
+        .args(["-l", "127.0.0.1:0"])
+        .env("NOTIFY_SOCKET", &path);
+    let mut process = Process::start(&mut command);
+    let address = process.wait_for_address();
+    wait_for("STATUS=answered=0 ");
+    query(address, b"%s");
+    wait_for("STATUS=answered=1 ");
 }
