@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use support::pattern_of;
+
 use super::machine::Machine;
 
 /// The documents whose commands are run.
@@ -200,7 +202,12 @@ pub fn assert_output_as_documented(command: Documented, output: &str) {
 
 /// Whether a command printed what its document shows, see [`assert_output_as_documented`].
 pub fn output_is_as_documented(command: Documented, output: &str) -> bool {
-    let shapes = |lines: Vec<&str>| lines.into_iter().map(shape).collect::<Vec<_>>();
+    let shapes = |lines: Vec<&str>| {
+        lines
+            .into_iter()
+            .map(|line| pattern_of(line.trim_end()))
+            .collect::<Vec<_>>()
+    };
     let expected = documented_output(command);
     let expected = shapes(expected.iter().map(String::as_str).collect());
     lines_match(&expected, &shapes(output.lines().collect()))
@@ -235,40 +242,6 @@ fn lines_match(expected: &[String], lines: &[String]) -> bool {
         }
         _ => false,
     }
-}
-
-/// A line in which all numbers are alike, and so are all days, months, small units and signs.
-fn shape(line: &str) -> String {
-    let mut shape = String::new();
-    let mut rest = line.trim_end();
-    while let Some(first) = rest.chars().next() {
-        let run = |is: fn(char) -> bool| rest.find(|c| !is(c)).unwrap_or(rest.len());
-        let length = if first.is_ascii_digit() {
-            if shape.ends_with(['+', '-']) {
-                shape.pop();
-                shape.push('±');
-            }
-            shape.push('9');
-            run(|c| c.is_ascii_digit() || c == '.')
-        } else if first.is_alphabetic() {
-            let length = run(char::is_alphabetic);
-            shape.push_str(match &rest[..length] {
-                day if day.ends_with("day") => "day",
-                month if month.parse::<chrono::Month>().is_ok() => "month",
-                "ns" | "us" | "ms" => "us",
-                word => word,
-            });
-            length
-        } else if first == ' ' {
-            shape.push(' ');
-            run(|c| c == ' ')
-        } else {
-            shape.push(first);
-            first.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    shape
 }
 
 #[test]
@@ -313,7 +286,11 @@ fn command_in_reads_sh_and_console_blocks() {
 #[test]
 fn output_matches_but_for_numbers_and_ellipses() {
     let matches = |expected: &str, lines: &str| {
-        let shapes = |text: &str| text.lines().map(shape).collect::<Vec<_>>();
+        let shapes = |text: &str| {
+            text.lines()
+                .map(|line| pattern_of(line.trim_end()))
+                .collect::<Vec<_>>()
+        };
         lines_match(&shapes(expected), &shapes(lines))
     };
     assert!(matches("a +1.5 ms", "a -22 us"));
