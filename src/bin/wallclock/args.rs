@@ -16,6 +16,10 @@ use wallclock::report::Limits;
 use wallclock::strftime::Format;
 
 use crate::error::Error;
+use crate::feed::Feed;
+
+/// The default of `--deadline`.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -120,6 +124,19 @@ pub struct OffsetArgs {
     )]
     tick: Option<Nanos>,
 
+    /// Maximum time for all of it, name resolution included [default: 10]
+    ///
+    /// What is known by then is the result. A monitoring plugin that is given this option measures
+    /// again until its status is not UNKNOWN, or until then. With --watch it is the maximum time of
+    /// one measurement, by default the time until the next one.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = seconds
+    )]
+    deadline: Option<Duration>,
+
     /// Print one JSON object in one line
     #[arg(long)]
     pub json: bool,
@@ -159,14 +176,33 @@ pub struct OffsetArgs {
     pub watch: Option<Duration>,
 
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
-    #[arg(long, value_name = "SOCKET", requires = "watch")]
+    ///
+    /// Only offsets that the majority agrees on, within --max-bound. A warning follows a minute
+    /// without one.
+    #[arg(long, value_name = "SOCKET", requires_all = ["watch", "server"])]
     chrony: Option<PathBuf>,
+
+    /// Maximum bound of an offset that chronyd gets [default: 0.0005]
+    ///
+    /// Where all servers support only whole seconds the default is 0.005 plus --tick. chrony.conf
+    /// has to have at least twice this value as the `delay` of the reference clock.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true,
+        requires = "chrony"
+    )]
+    max_bound: Option<Nanos>,
 }
 
 const AFTER_HELP: &str = "\
 A name may have several addresses. All addresses are tried in order until one responds; those that \
-do not respond are tried N times more. So it ends after at most addresses x (1 + N) x SECONDS. A \
-closed port fails at once.
+do not respond are tried N times more. Names are resolved at the same time, and each server is \
+tried as soon as its addresses are known. So it ends after at most (1 + addresses) x (1 + N) x \
+SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once. \
+With --offset and the options below it, --deadline is the longest time.
 
 Exit status:
   0  time received
@@ -229,21 +265,24 @@ impl Args {
 }
 
 impl OffsetArgs {
-    /// Whether any of these options is set. `--chrony` is checked by way of `--watch`.
+    /// Whether any of these options is set. The others require `--watch`.
     pub fn wanted(&self) -> bool {
         let OffsetArgs {
             offset,
             samples,
             tick,
+            deadline,
             json,
             warn,
             critical,
             watch,
             chrony: _,
+            max_bound: _,
         } = self;
         *offset
             || samples.is_some()
             || tick.is_some()
+            || deadline.is_some()
             || *json
             || warn.is_some()
             || critical.is_some()
@@ -270,17 +309,23 @@ impl OffsetArgs {
         }
     }
 
+    /// Returns the maximum time of one measurement, and whether the plugin repeats it until then.
+    pub fn deadline(&self) -> (Duration, bool) {
+        let default = self.watch.unwrap_or(DEADLINE);
+        (self.deadline.unwrap_or(default), self.deadline.is_some())
+    }
+
     /// Connects to the chronyd of `--chrony`.
     ///
     /// # Errors
     ///
     /// Those of [`ChronyFeed::new`].
-    pub fn feed(&self) -> Result<Option<ChronyFeed>, Error> {
+    pub fn feed(&self) -> Result<Option<Feed>, Error> {
         let Some(path) = &self.chrony else {
             return Ok(None);
         };
         match ChronyFeed::new(path.clone()) {
-            Ok(feed) => Ok(Some(feed)),
+            Ok(chronyd) => Ok(Some(Feed::new(chronyd, self.max_bound))),
             Err(source) => Err(Error::Chrony {
                 path: path.clone(),
                 source,
