@@ -8,22 +8,22 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use crate::offset::{Estimate, Nanos, SECOND};
+use crate::offset::{Interval, Nanos, SECOND};
 
 /// The last field of each sample: `SOCK` in ASCII.
 const MAGIC: i32 = 0x534f_434b;
 
-/// Encodes an estimate as `struct sock_sample` of a 64-bit machine, in native byte order.
+/// Encodes an offset at this time of the local clock as `struct sock_sample` of a 64-bit machine,
+/// in native byte order.
 ///
 /// The fields are the local time (`struct timeval`), the offset (true time minus local time, in
 /// seconds), pulse, leap, padding and magic.
-pub fn sample(estimate: Estimate) -> [u8; 40] {
-    let seconds = estimate.as_of.div_euclid(SECOND);
-    let nanos = estimate.as_of.rem_euclid(SECOND);
+pub fn sample(offset: Interval, time: Nanos) -> [u8; 40] {
+    let (seconds, nanos) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
     let mut bytes = [0; 40];
     bytes[0..8].copy_from_slice(&(seconds as i64).to_ne_bytes());
     bytes[8..16].copy_from_slice(&((nanos / 1000) as i64).to_ne_bytes());
-    bytes[16..24].copy_from_slice(&to_seconds(estimate.interval.middle()).to_ne_bytes());
+    bytes[16..24].copy_from_slice(&to_seconds(offset.middle()).to_ne_bytes());
     bytes[36..40].copy_from_slice(&MAGIC.to_ne_bytes());
     bytes
 }
@@ -61,23 +61,20 @@ impl ChronyFeed {
     /// # Errors
     ///
     /// Those of [`new`](Self::new), or the socket's queue is full. A later sample may succeed.
-    pub fn send(&self, estimate: Estimate) -> io::Result<()> {
-        self.socket.send_to(&sample(estimate), &self.path).map(drop)
+    pub fn send(&self, offset: Interval, time: Nanos) -> io::Result<()> {
+        let sample = sample(offset, time);
+        self.socket.send_to(&sample, &self.path).map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offset::Interval;
 
     #[test]
     fn sample_has_the_layout_of_sock_sample() {
-        let estimate = Estimate {
-            interval: Interval::around(-250_000_000, 4_000),
-            as_of: 1_783_213_507_123_456_789,
-        };
-        let bytes = sample(estimate);
+        let offset = Interval::around(-250_000_000, 4_000);
+        let bytes = sample(offset, 1_783_213_507_123_456_789);
         assert_eq!(bytes[0..8], 1_783_213_507i64.to_ne_bytes());
         assert_eq!(bytes[8..16], 123_456i64.to_ne_bytes());
         assert_eq!(bytes[16..24], (-0.25f64).to_ne_bytes());

@@ -1,19 +1,21 @@
-//! Measures offsets over the network, with one socket and one thread for each server.
+//! Measures clocks over the network, with one socket and one thread for each server.
 //!
 //! [`offset`](crate::offset) decides what to send when, and what the responses mean.
 
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use super::query::{QueryError, RetryPolicy, UdpClient};
+use super::clocks::{raw_time, read_clocks, sleep_until};
+use super::query::{QueryError, UdpClient};
 use crate::offset::{
-    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Offset, Sample, SampleOutcome,
+    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
+    ServerClock, ServerTime,
 };
 use crate::strftime::{Format, FormatError};
 
-/// Why there is no offset of a server.
+/// Why a server could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
     /// No socket could be connected to the server.
@@ -25,30 +27,75 @@ pub enum MeasureError {
     /// The response to `%s` is not a number of seconds.
     #[error("the response {0:?} is not a number of seconds")]
     NoSeconds(String),
+    /// The deadline was over before the first response.
+    #[error("no response before the deadline")]
+    Deadline,
     /// The measurement was restarted too often.
-    #[error("a clock is stepped repeatedly, this machine's or the server's")]
-    Unstable,
+    #[error(
+        "its responses contradict each other: its clock is stepped repeatedly, runs faster or \
+         slower than this machine's oscillator by more than {max_slew} ppm (--max-slew), or is \
+         late by more than {} s (--tick)", *tick as f64 / 1e9
+    )]
+    Contradiction {
+        /// The maximum slew that was assumed.
+        max_slew: Ppm,
+        /// The tick that was assumed.
+        tick: Nanos,
+    },
     /// The format of [`Measurement::request`] is wrong.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
 
-/// Minimum and maximum of the spin at the end of a wait, which takes a 32nd of the wait.
-///
-/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second
-/// begins in that time, this edge gives no sample.
-const SPIN_RANGE: (Duration, Duration) = (Duration::from_micros(150), Duration::from_millis(4));
+/// Maximum number of times that servers are measured again, because their results became outdated
+/// while others were measured. With a deadline that limits it too.
+const MAX_REPETITIONS: u32 = 3;
 
-/// Measures all servers at the same time. Returns the results in the order of the servers.
+/// Measures all servers at the same time. Returns the results in the order of the servers, and the
+/// local clocks after the last of them.
 ///
-/// It takes as long as the slowest server. `progress` is called with each new result.
+/// It takes as long as the slowest server. Then those are measured again that are
+/// [outdated](ServerClock::is_outdated). `progress` is called with each new result.
 pub fn measure_all(
     servers: &[SocketAddr],
     config: MeasurementConfig,
-    policy: RetryPolicy,
-    progress: &(dyn Fn(SocketAddr, Offset) + Sync),
-) -> Vec<Result<Offset, MeasureError>> {
-    let measure_one = |server| measure(server, config, policy, &|offset| progress(server, offset));
+    progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
+) -> (Vec<Result<ServerClock, MeasureError>>, ClockPair) {
+    let mut results = measure_each(servers, config, progress);
+    for _ in 0..MAX_REPETITIONS {
+        let now = raw_time();
+        if config.deadline.is_some_and(|deadline| now >= deadline) {
+            break;
+        }
+        let is_outdated = |result: &Result<ServerClock, _>| {
+            result.as_ref().is_ok_and(|clock| clock.is_outdated(now))
+        };
+        let outdated: Vec<_> = (0..servers.len())
+            .filter(|&index| is_outdated(&results[index]))
+            .collect();
+        if outdated.is_empty() {
+            break;
+        }
+        let again: Vec<_> = outdated.iter().map(|&index| servers[index]).collect();
+        let new_results = measure_each(&again, config, progress);
+        for (index, result) in outdated.into_iter().zip(new_results) {
+            // If the server no longer responds, the earlier result is as true as before.
+            match result {
+                Ok(_) | Err(MeasureError::Contradiction { .. }) => results[index] = result,
+                Err(_) => {}
+            }
+        }
+    }
+    (results, read_clocks())
+}
+
+/// Measures all servers at the same time, once.
+fn measure_each(
+    servers: &[SocketAddr],
+    config: MeasurementConfig,
+    progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
+) -> Vec<Result<ServerClock, MeasureError>> {
+    let measure_one = |server| measure(server, config, &|clock| progress(server, clock));
     thread::scope(|scope| {
         let threads: Vec<_> = servers
             .iter()
@@ -66,69 +113,60 @@ pub fn measure_all(
 
 /// Measures one server. `progress` is called with each new result.
 ///
-/// At most `policy.attempts` requests may time out. If a server stops responding after some
-/// samples, the result is that of these samples.
+/// If a server stops responding after some samples, the result is that of these samples.
 ///
 /// # Errors
 ///
-/// There is no sample, the server's responses are no times, or a clock is not stable.
+/// There is no sample, the server's responses are no times, or they contradict each other.
 pub fn measure(
     server: SocketAddr,
     config: MeasurementConfig,
-    policy: RetryPolicy,
-    progress: &dyn Fn(Offset),
-) -> Result<Offset, MeasureError> {
-    let origin = Instant::now();
+    progress: &dyn Fn(ServerClock),
+) -> Result<ServerClock, MeasureError> {
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
-    let mut measurement = Measurement::new(config).same_host(server.ip().is_loopback());
-    let mut attempts = policy.attempts;
-    loop {
-        let mut before = read_clocks(origin);
-        match measurement.next_action(before.wall) {
-            Action::Done => break,
-            Action::SendAt(at) if at > before.wall => {
-                sleep_precisely(at - before.wall);
-                before = read_clocks(origin);
-            }
-            Action::SendAt(_) => {}
-        }
-        match take_sample(&client, &measurement, before, policy.timeout, origin) {
+    let mut measurement = Measurement::new(config);
+    let mut last_error = MeasureError::Deadline;
+    while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
+        sleep_until(at);
+        match take_sample(&client, &measurement, to_duration(timeout)) {
             Ok(sample) => {
-                if measurement.add_sample(&sample) == SampleOutcome::Unstable {
-                    return Err(MeasureError::Unstable);
+                let outcome = measurement.add_sample(&sample);
+                if let Some(clock) = measurement.result() {
+                    if outcome == SampleOutcome::Unstable {
+                        let (max_slew, tick) = (clock.estimate.max_slew, clock.tick);
+                        return Err(MeasureError::Contradiction { max_slew, tick });
+                    }
+                    progress(clock);
                 }
-                measurement.result().into_iter().for_each(progress);
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(MeasureError::Query(QueryError::Timeout(_))) if attempts > 1 => attempts -= 1,
+            Err(error @ MeasureError::Query(QueryError::Timeout(_))) => {
+                measurement.add_loss();
+                last_error = error;
+            }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),
         }
     }
-    measurement.result().ok_or(MeasureError::Unstable)
+    measurement.result().ok_or(last_error)
 }
 
-/// Sends the measurement's next request and waits for the response. `before` was read just before.
+/// Sends the measurement's next request and waits for the response.
 fn take_sample(
     client: &UdpClient,
     measurement: &Measurement,
-    before: ClockPair,
     timeout: Duration,
-    origin: Instant,
 ) -> Result<Sample, MeasureError> {
     let format = Format::parse(measurement.request().as_bytes())?;
     let response = client.query(&format, timeout)?;
-    let after = read_clocks(origin);
     let text = String::from_utf8_lossy(&response.text);
-    let Some(server_time) = measurement.parse(&text) else {
+    let Some(server_time) = ServerTime::parse(&text) else {
         return Err(MeasureError::NoSeconds(text.into_owned()));
     };
     Ok(Sample {
-        before,
-        sent_at: to_nanos(response.sent_at.duration_since(origin)),
-        received_at: to_nanos(response.received_at.duration_since(origin)),
-        after,
+        sent_at: response.sent_at,
+        received_at: response.received_at,
         server_time,
     })
 }
@@ -142,34 +180,7 @@ fn is_format_error(error: &MeasureError) -> bool {
     )
 }
 
-/// Reads the wall clock, and the monotonic clock before and after it, counted from `origin`.
-fn read_clocks(origin: Instant) -> ClockPair {
-    let before = to_nanos(origin.elapsed());
-    let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => to_nanos(since),
-        Err(until) => -to_nanos(until.duration()),
-    };
-    ClockPair {
-        before,
-        wall,
-        after: to_nanos(origin.elapsed()),
-    }
-}
-
-fn to_nanos(duration: Duration) -> Nanos {
-    // Can't overflow: a `Duration` has fewer than 2^64 seconds, 2^94 nanoseconds.
-    duration.as_nanos() as Nanos
-}
-
-/// Waits by the monotonic clock. Sleeps first, then spins for the end of the wait.
-fn sleep_precisely(nanos: Nanos) {
-    let Ok(nanos) = u64::try_from(nanos) else {
-        return;
-    };
-    let (start, length) = (Instant::now(), Duration::from_nanos(nanos));
-    let (min, max) = SPIN_RANGE;
-    thread::sleep(length.saturating_sub((length / 32).clamp(min, max)));
-    while start.elapsed() < length {
-        std::hint::spin_loop();
-    }
+/// Converts a time-out, which is positive and at most a day.
+fn to_duration(nanos: Nanos) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

@@ -14,20 +14,19 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use wallclock::client::chrony::ChronyFeed;
-use wallclock::client::measure::measure_all;
-use wallclock::client::query::RetryPolicy;
+use wallclock::client::measure::{MeasureError, measure_all};
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
+use wallclock::offset::{Interval, MeasurementConfig, Nanos, Precision, ServerClock};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
+use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
 use crate::output::print_line;
-use crate::servers;
+use crate::servers::{self, Host};
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -40,8 +39,8 @@ pub fn run(args: &Args) -> Result<u8, Error> {
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
-    let servers = match (servers::addresses(args), limits) {
-        (Ok(servers), _) => servers,
+    let hosts = match (servers::hosts(args), limits) {
+        (Ok(hosts), _) => hosts,
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
             // A monitoring system reads only standard output.
@@ -50,9 +49,8 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         }
     };
     let command = OffsetCommand {
-        servers,
-        config: offset_args.measurement_config(),
-        retry_policy: args.retry_policy(),
+        hosts,
+        config: args.measurement_config(),
     };
     if let Some(interval) = offset_args.watch {
         match command.watch(interval, offset_args.json, Clock::local()?, feed)? {}
@@ -92,7 +90,7 @@ fn print_text(report: &Report) -> Result<u8, Error> {
 fn status(report: &Report) -> u8 {
     match report.agreed() {
         Some(_) => 0,
-        None if report.any_offset() => 1,
+        None if report.is_contradictory() => 1,
         None => 3,
     }
 }
@@ -101,11 +99,9 @@ fn status(report: &Report) -> u8 {
 #[derive(Clone, Debug)]
 pub struct OffsetCommand {
     /// The servers, all measured at the same time.
-    pub servers: Vec<SocketAddr>,
-    /// The samples to take from each.
+    pub hosts: Vec<Host>,
+    /// The samples to take from each address.
     pub config: MeasurementConfig,
-    /// The retries for each.
-    pub retry_policy: RetryPolicy,
 }
 
 impl OffsetCommand {
@@ -116,25 +112,32 @@ impl OffsetCommand {
     pub fn run(&self) -> Report {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
-        let progress = |server: SocketAddr, offset: Offset| {
+        let progress = |server: SocketAddr, clock: ServerClock| {
             let mut last_update = locked(&last_update);
             let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
-            if terminal && offset.resolution >= SECOND && due {
-                let bound = format_duration(offset.estimate.interval.bound());
+            if terminal && clock.precision == Precision::Seconds && due {
+                let bound = format_duration(clock.estimate.interval.bound());
                 eprint!("\r{server}  ± {bound}\x1b[K");
                 *last_update = Some(Instant::now());
             }
         };
-        let results = measure_all(&self.servers, self.config, self.retry_policy, &progress);
+        let addresses = self.hosts.iter().flat_map(|host| &host.addresses);
+        let addresses: Vec<_> = addresses.copied().collect();
+        let (results, now) = measure_all(&addresses, self.config, &progress);
         if locked(&last_update).is_some() {
             eprint!("\r\x1b[K");
         }
-        let to_server_result = |(server, result): (&SocketAddr, Result<_, _>)| ServerResult {
-            name: server.to_string(),
-            outcome: result.map_err(|error| error_chain(&error)),
-        };
-        let results = self.servers.iter().zip(results);
-        Report::new(results.map(to_server_result).collect())
+        let mut results = results.into_iter();
+        let hosts = self.hosts.iter().map(|host| HostResult {
+            name: host.name.clone(),
+            addresses: host
+                .addresses
+                .iter()
+                .zip(&mut results)
+                .map(to_address_result)
+                .collect(),
+        });
+        Report::new(hosts.collect(), now)
     }
 
     /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
@@ -160,7 +163,7 @@ impl OffsetCommand {
         let mut due = Instant::now();
         loop {
             let report = self.run();
-            let estimate = report.agreed();
+            let offset = report.agreed();
             let line = if json {
                 report.json()
             } else {
@@ -169,15 +172,27 @@ impl OffsetCommand {
             {
                 // The lock keeps the summary out of the middle of a line.
                 let mut summary = locked(&summary);
-                summary.add(estimate);
+                summary.add(offset, report.now());
                 print_line(line.trim_end().as_bytes())?;
             }
-            if let (Some(feed), Some(estimate)) = (&mut feed, estimate) {
-                feed.send(estimate);
+            if let (Some(feed), Some(offset)) = (&mut feed, offset) {
+                feed.send(offset, report.time());
             }
             due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+fn to_address_result(
+    (address, result): (&SocketAddr, Result<ServerClock, MeasureError>),
+) -> AddressResult {
+    AddressResult {
+        name: address.to_string(),
+        outcome: result.map_err(|error| Failure {
+            reason: error_chain(&error),
+            is_contradiction: matches!(error, MeasureError::Contradiction { .. }),
+        }),
     }
 }
 
@@ -202,10 +217,10 @@ impl LineFormatter {
     fn format(&mut self, report: &Report) -> String {
         let time = self.time();
         let (offset, remark) = report.offset_and_remark();
-        let Some(estimate) = report.agreed().filter(|_| self.terminal) else {
+        let Some(interval) = report.agreed().filter(|_| self.terminal) else {
             return format!("{time}  {offset}{remark}");
         };
-        let (ruler, bar) = self.plot.draw(estimate.interval);
+        let (ruler, bar) = self.plot.draw(interval);
         // Wide enough for most offsets, so that the bars are aligned.
         let head = format!("{time}  {offset:25}  ");
         let width = head.chars().count();
@@ -246,8 +261,8 @@ impl Feed {
 
     /// Sends one sample. Of several failures in a row only the first is reported, because a restart
     /// of chronyd is over soon.
-    fn send(&mut self, estimate: Estimate) {
-        let result = self.chronyd.send(estimate);
+    fn send(&mut self, offset: Interval, time: Nanos) {
+        let result = self.chronyd.send(offset, time);
         if let Err(error) = &result
             && !self.failed
         {
