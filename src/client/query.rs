@@ -9,8 +9,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
 use crate::error::error_chain;
+use crate::offset::Nanos;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
 
@@ -66,10 +68,10 @@ pub struct UdpClient {
 pub struct QueryResponse {
     /// The formatted time, as the server sent it: any bytes.
     pub text: Vec<u8>,
-    /// Read before the request was sent.
-    pub sent_at: Instant,
-    /// Read after the response was received.
-    pub received_at: Instant,
+    /// The raw clock, read before the request was sent.
+    pub sent_at: Nanos,
+    /// The raw clock, read after the response was received.
+    pub received_at: Nanos,
 }
 
 impl UdpClient {
@@ -107,10 +109,11 @@ impl UdpClient {
         let tag = new_tag();
         let request = [&tag[..], format.bytes()].concat();
         let mut buf = vec![0; RECV_BUF_SIZE];
-        let sent_at = Instant::now();
+        let start = Instant::now();
+        let sent_at = raw_time();
         self.socket.send(&request)?;
         loop {
-            let left = timeout.saturating_sub(sent_at.elapsed());
+            let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(QueryError::Timeout(timeout));
             }
@@ -128,7 +131,7 @@ impl UdpClient {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let received_at = Instant::now();
+            let received_at = raw_time();
             if let Some(text) = parse_response(&buf[..length], &tag, format) {
                 return text.map(|text| QueryResponse {
                     text: text.to_owned(),
