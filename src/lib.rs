@@ -21,7 +21,8 @@
 //! | [`offset`] | the offset of a server's clock: intervals, when to send which request; pure | |
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
 //! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
-//! | [`client`] | requests and retries, measurements | protocol, offset, strftime |
+//! | [`until`] | waiting for a time of a server's clock: when to read it; pure | offset |
+//! | [`client`] | requests and retries, measurements | protocol, offset, strftime, until |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |
@@ -59,3 +60,4 @@ pub mod report;
 pub mod strftime;
 pub mod sys;
 pub mod time;
+pub mod until;

@@ -153,6 +153,7 @@ mod tests {
             tick: 10_000_000,
             restarts: 0,
             duration: 1,
+            utc_offset: None,
         };
         for (precisions, expected) in [
             (&[Precision::Nanoseconds][..], 500_000),

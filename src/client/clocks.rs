@@ -44,7 +44,7 @@ pub fn read_clocks() -> ClockPair {
     })
 }
 
-fn to_nanos(time: Timespec) -> Nanos {
+pub(super) fn to_nanos(time: Timespec) -> Nanos {
     Nanos::from(time.tv_sec) * SECOND + Nanos::from(time.tv_nsec)
 }
 

@@ -14,7 +14,7 @@ use super::query::{QueryError, UdpClient};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
-    ServerClock, ServerTime,
+    ServerClock,
 };
 use crate::strftime::{Format, FormatError};
 
@@ -258,7 +258,7 @@ fn take_sample(
     let format = Format::parse(measurement.request().as_bytes())?;
     let response = client.query(&format, timeout)?;
     let text = String::from_utf8_lossy(&response.text);
-    let Some(server_time) = ServerTime::parse(&text) else {
+    let Some(server_time) = measurement.parse(&text) else {
         return Err(MeasureError::NoSeconds(text.into_owned()));
     };
     Ok(Sample {

@@ -5,3 +5,4 @@ pub mod clocks;
 pub mod measure;
 pub mod query;
 pub mod resolve;
+pub mod until;

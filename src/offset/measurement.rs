@@ -64,6 +64,9 @@ pub struct MeasurementConfig {
     pub attempts: u32,
     /// A time of the raw clock at which the measurement ends with the samples that it has.
     pub deadline: Option<Nanos>,
+    /// Whether to measure the server's wall clock, in its time zone, instead of UTC. A change of
+    /// its zone is a step of this clock.
+    pub wall_clock: bool,
 }
 
 impl Default for MeasurementConfig {
@@ -75,6 +78,7 @@ impl Default for MeasurementConfig {
             timeout: SECOND,
             attempts: 3,
             deadline: None,
+            wall_clock: false,
         }
     }
 }
@@ -160,9 +164,19 @@ impl Measurement {
 
     /// Returns the format to request: nanoseconds, or seconds if the server does not support them.
     pub fn request(&self) -> &'static str {
-        match self.precision {
-            Precision::Nanoseconds | Precision::Coarse => "%s.%N",
-            Precision::Seconds => "%s",
+        match (self.precision, self.config.wall_clock) {
+            (Precision::Nanoseconds | Precision::Coarse, false) => "%s.%N",
+            (Precision::Nanoseconds | Precision::Coarse, true) => "%s.%N %F %T %z",
+            (Precision::Seconds, false) => "%s",
+            (Precision::Seconds, true) => "%s %F %T %z",
+        }
+    }
+
+    /// Parses the response to [`request`](Self::request).
+    pub fn parse(&self, response: &str) -> Option<ServerTime> {
+        match self.config.wall_clock {
+            true => ServerTime::parse_wall(response),
+            false => ServerTime::parse(response),
         }
     }
 
@@ -279,6 +293,7 @@ impl Measurement {
         let ServerTime {
             time,
             whole_seconds,
+            utc_offset,
         } = sample.server_time;
         let is_repeated = self.last_time.replace(time) == Some(time);
         let before = self.precision;
@@ -299,6 +314,7 @@ impl Measurement {
             tick: self.config.tick,
             restarts: self.restarts,
             duration: sample.received_at - first_sent_at,
+            utc_offset,
         };
         let is_recognised = before != self.precision && self.precision == Precision::Coarse;
         if is_recognised {

@@ -1,5 +1,7 @@
 //! One request and its response, and what several of them show of the server's clock.
 
+use chrono::NaiveDateTime;
+
 use super::interval::{Estimate, Interval};
 use super::nanos::{Nanos, Ppm, SECOND};
 
@@ -10,6 +12,8 @@ pub struct ServerTime {
     pub time: Nanos,
     /// Whether `time` is a number of seconds, and so may be late by a second.
     pub whole_seconds: bool,
+    /// If `time` is that of the server's wall clock: what its zone adds to UTC.
+    pub utc_offset: Option<Nanos>,
 }
 
 impl ServerTime {
@@ -37,6 +41,26 @@ impl ServerTime {
         Some(Self {
             time: time + nanos.unwrap_or(0),
             whole_seconds: nanos.is_none(),
+            utc_offset: None,
+        })
+    }
+
+    /// Parses the response to `%s.%N %F %T %z` or `%s %F %T %z` to a time of the server's wall
+    /// clock: the seconds that a clock in UTC with this date and time would show.
+    ///
+    /// `None` if the response is not of this form.
+    pub fn parse_wall(response: &str) -> Option<Self> {
+        let (seconds, rest) = response.split_once(' ')?;
+        let (civil, _zone) = rest.trim_end().rsplit_once(' ')?;
+        let utc = Self::parse(seconds)?;
+        let civil = NaiveDateTime::parse_from_str(civil, "%Y-%m-%d %H:%M:%S").ok()?;
+        let civil = Nanos::from(civil.and_utc().timestamp()) * SECOND;
+        // The fraction is not part of the difference: no zone has one.
+        let utc_offset = civil - utc.time.div_euclid(SECOND) * SECOND;
+        Some(Self {
+            time: utc.time + utc_offset,
+            utc_offset: Some(utc_offset),
+            ..utc
         })
     }
 }
@@ -136,6 +160,8 @@ pub struct ServerClock {
     pub restarts: u32,
     /// Time from the first request to the last response.
     pub duration: Nanos,
+    /// What the server's zone adds to UTC in the last sample, if its wall clock is measured.
+    pub utc_offset: Option<Nanos>,
 }
 
 impl ServerClock {
@@ -193,6 +219,7 @@ mod tests {
             let expected = ServerTime {
                 time,
                 whole_seconds: false,
+                utc_offset: None,
             };
             assert_eq!(ServerTime::parse(response), Some(expected), "{response}");
         }
@@ -213,8 +240,62 @@ mod tests {
             let expected = ServerTime {
                 time: 1_783_213_507 * SECOND,
                 whole_seconds: true,
+                utc_offset: None,
             };
             assert_eq!(ServerTime::parse(response), Some(expected), "{response}");
+        }
+    }
+
+    #[test]
+    fn wall_time_is_that_of_the_date_with_the_fraction_of_utc() {
+        let new_year = 1_798_761_600 * SECOND;
+        for (response, time, whole_seconds, offset) in [
+            (
+                "1798758000.000000042 2027-01-01 00:00:00 +0100",
+                new_year + 42,
+                false,
+                3600,
+            ),
+            (
+                "1798777800.5 2026-12-31 23:30:00 -0500\n",
+                new_year - 1_800 * SECOND,
+                true,
+                -19_800,
+            ),
+            (
+                "1798761599 2026-12-31 23:59:59 +0000",
+                new_year - SECOND,
+                true,
+                0,
+            ),
+            // A zone with leap seconds.
+            (
+                "1798761627.25 2027-01-01 00:00:00 +0000",
+                new_year,
+                true,
+                -27,
+            ),
+        ] {
+            let expected = ServerTime {
+                time,
+                whole_seconds,
+                utc_offset: Some(offset * SECOND),
+            };
+            assert_eq!(
+                ServerTime::parse_wall(response),
+                Some(expected),
+                "{response}"
+            );
+        }
+        for response in [
+            "",
+            "1798758000",
+            "1798758000 2027-01-01 00:00:00",
+            "1798758000 2027-02-30 00:00:00 +0100",
+            "1798758000 %F %T %z",
+            "x 2027-01-01 00:00:00 +0100",
+        ] {
+            assert_eq!(ServerTime::parse_wall(response), None, "{response}");
         }
     }
 
@@ -262,6 +343,7 @@ mod tests {
             server_time: ServerTime {
                 time: 70 * MICRO,
                 whole_seconds: false,
+                utc_offset: None,
             },
         };
         for (precision, resolution) in [
@@ -298,6 +380,7 @@ mod tests {
             tick: 12,
             restarts: 0,
             duration: MILLI,
+            utc_offset: None,
         }
     }
 
@@ -338,6 +421,7 @@ mod tests {
         #[test]
         fn parse_does_not_panic(response in ".{0,40}") {
             let _ = ServerTime::parse(&response);
+            let _ = ServerTime::parse_wall(&response);
         }
     }
 }

@@ -97,6 +97,7 @@ impl Simulation {
             server_time: ServerTime {
                 time,
                 whole_seconds: self.precision == Precision::Seconds,
+                utc_offset: None,
             },
         }
     }

@@ -249,6 +249,7 @@ pub(super) mod tests {
             tick: 10 * MILLI,
             restarts: 0,
             duration: 90_000,
+            utc_offset: None,
         }
     }
 

@@ -289,6 +289,7 @@ impl Args {
             timeout: self.timeout.as_nanos() as Nanos,
             attempts: self.retries + 1,
             deadline: None,
+            wall_clock: false,
         }
     }
 }

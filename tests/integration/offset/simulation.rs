@@ -204,6 +204,7 @@ impl Server {
         ServerTime {
             time,
             whole_seconds: matches!(self.kind, Kind::Seconds { .. }),
+            utc_offset: None,
         }
     }
 

@@ -1,0 +1,553 @@
+//! Simulated waits: a server whose clock is slewed and whose zone changes, a network that loses
+//! requests, a machine that wakes up late, is suspended, and whose wall clock is set.
+
+use std::ops::Range;
+
+use super::plan::{Action, Plan, PlanConfig, Reading};
+use crate::offset::{
+    Action as Request, Measurement, MeasurementConfig, Nanos, Sample, SampleOutcome, ServerTime,
+    TICK,
+};
+
+const SECOND: Nanos = 1_000_000_000;
+const MILLI: Nanos = 1_000_000;
+const MICRO: Nanos = 1_000;
+const QUARTER: Nanos = 900 * SECOND;
+
+const RUNS: u64 = 10_000;
+
+const MAX_SLEW: Nanos = 500;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn within(&mut self, range: Range<Nanos>) -> Nanos {
+        range.start + Nanos::from(self.next()) % (range.end - range.start)
+    }
+
+    /// Small values as often as large ones.
+    fn of_any_size(&mut self, range: Range<Nanos>) -> Nanos {
+        let bits = (range.end - range.start).ilog2();
+        let size = self.within(1..Nanos::from(bits) + 1);
+        (range.start + self.within(0..1 << size)).min(range.end)
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.next().is_multiple_of(n)
+    }
+}
+
+/// What happens in a run.
+#[derive(Debug)]
+struct World {
+    /// The time that really passes.
+    now: Nanos,
+    /// The local clock minus that time. A suspend changes it.
+    local_error: Nanos,
+    /// Pieces of the server's clock in UTC: from this time on, its value there, and its slew in
+    /// ppm.
+    clock: Vec<(Nanos, Nanos, Nanos)>,
+    /// From this time of the server's clock in UTC on its zone adds so much.
+    zones: Vec<(Nanos, Nanos)>,
+    wall_clock: bool,
+    whole_seconds: bool,
+    /// By how much the seconds of a whole-second server are late at most.
+    lag: Nanos,
+    /// When the server does not respond.
+    gone: Vec<Range<Nanos>>,
+    /// One in so many requests is lost; 0 for none.
+    loss: u64,
+    /// The shortest and the longest delay in each direction.
+    delays: Range<Nanos>,
+    /// The longest delay of a wake-up.
+    wakeup: Nanos,
+    /// When the machine is suspended, and how long.
+    suspends: Vec<(Nanos, Nanos)>,
+    /// When the wall clock of the machine is set.
+    clock_sets: Vec<Nanos>,
+    /// The last suspend: its start, and the first reading after it.
+    suspended: Option<(Nanos, Option<Nanos>)>,
+    random: u64,
+    requests: usize,
+}
+
+impl World {
+    fn local(&self) -> Nanos {
+        self.now + self.local_error
+    }
+
+    /// The server's clock in UTC.
+    fn utc(&self, time: Nanos) -> Nanos {
+        let (start, value, ppm) = *self
+            .clock
+            .iter()
+            .rfind(|(start, ..)| *start <= time)
+            .unwrap();
+        value + (time - start) + (time - start) * ppm / 1_000_000
+    }
+
+    /// The clock that is waited for.
+    fn server(&self, time: Nanos) -> Nanos {
+        let utc = self.utc(time);
+        let zone = self.zones.iter().rfind(|(start, _)| *start <= utc);
+        match zone {
+            Some((_, offset)) if self.wall_clock => utc + offset,
+            _ => utc,
+        }
+    }
+
+    fn random(&mut self) -> Random {
+        self.random += 1;
+        Random(self.random)
+    }
+
+    /// Sends a request. `None` if there is no response within the time-out.
+    fn sample(&mut self, timeout: Nanos) -> Option<Sample> {
+        let mut random = self.random();
+        self.requests += 1;
+        let (start, sent_at) = (self.now, self.local());
+        let [there, back] = [(); 2].map(|()| random.of_any_size(self.delays.clone()));
+        let arrival = start + there;
+        let is_gone = self.gone.iter().any(|range| range.contains(&arrival));
+        let is_lost = self.loss > 0 && random.one_in(self.loss);
+        if is_gone || is_lost || there + back >= timeout {
+            self.now += timeout;
+            return None;
+        }
+        let clock = self.server(arrival);
+        let time = match self.whole_seconds {
+            true => (clock - random.within(0..self.lag + 1)).div_euclid(SECOND) * SECOND,
+            false => clock,
+        };
+        self.now = arrival + back;
+        Some(Sample {
+            sent_at,
+            received_at: self.local(),
+            server_time: ServerTime {
+                time,
+                whole_seconds: self.whole_seconds,
+                utc_offset: None,
+            },
+        })
+    }
+
+    /// Reads the server's clock, as `client::measure` does.
+    fn read(&mut self, full: bool, deadline: Option<Nanos>) -> Option<Reading> {
+        let mut measurement = Measurement::new(MeasurementConfig {
+            samples: (!full).then_some(1),
+            max_slew: Some(500),
+            deadline,
+            wall_clock: self.wall_clock,
+            ..MeasurementConfig::default()
+        });
+        while let Request::Send { at, timeout } = measurement.next_action(self.local()) {
+            if at > self.local() {
+                let wakeup = self.random().of_any_size(MICRO..self.wakeup);
+                self.now = at - self.local_error + wakeup;
+            }
+            match self.sample(timeout) {
+                Some(sample) => {
+                    if measurement.add_sample(&sample) == SampleOutcome::Unstable {
+                        return None;
+                    }
+                }
+                None => measurement.add_loss(),
+            }
+        }
+        let clock = measurement.result()?;
+        Some(Reading {
+            interval: clock.estimate.aged_to(self.local()),
+            as_of: self.local(),
+            round_trip: clock.round_trip,
+            whole_seconds: self.whole_seconds,
+        })
+    }
+
+    /// Sleeps until the local clock reads `until`, or something happens.
+    fn sleep(&mut self, until: Nanos, plan: &mut Plan) {
+        let end = until - self.local_error;
+        let wakeup = self.random().of_any_size(MICRO..self.wakeup);
+        let suspend = self.suspends.first().copied();
+        let clock_set = self.clock_sets.first().copied();
+        match (suspend, clock_set) {
+            (Some((at, length)), _) if at < end => {
+                self.suspends.remove(0);
+                self.suspended = Some((self.now.max(at), None));
+                // The clock that counts a suspend has seconds.
+                self.local_error += self.random().within(-SECOND..SECOND);
+                self.now = self.now.max(at) + length;
+                plan.has_resumed(self.local());
+            }
+            (_, Some(at)) if at < end => {
+                self.clock_sets.remove(0);
+                self.now = self.now.max(at);
+                plan.clock_was_set(self.local());
+            }
+            _ => self.now = self.now.max(end) + wakeup,
+        }
+    }
+}
+
+/// How a run ends.
+#[derive(Debug)]
+enum End {
+    NoFirstReading,
+    NoAnswer,
+    Due {
+        /// How late the server's clock is.
+        late: Nanos,
+        bound: Nanos,
+        /// How late the machine woke up.
+        woke_late: Nanos,
+        /// The age of the last reading.
+        age: Nanos,
+    },
+}
+
+/// Waits until the server's clock reads `wait` more than at the start.
+fn run(world: &mut World, wait: Nanos, spread: Nanos) -> (Nanos, End) {
+    let Some(first) = world.read(true, None) else {
+        return (0, End::NoFirstReading);
+    };
+    let target = world.server(world.now) + wait;
+    let config = PlanConfig {
+        target,
+        max_slew: 500,
+        max_bound: SECOND,
+        wall_clock: world.wall_clock,
+        spread,
+        time_limit: 10 * SECOND,
+    };
+    let mut plan = Plan::new(config, first);
+    let mut read_at = world.now;
+    let mut steps = 0;
+    let end = loop {
+        steps += 1;
+        assert!(steps < 10_000, "the wait does not end: {world:?}");
+        let now = world.local();
+        let action = plan.next_action(now);
+        if std::env::var_os("TRACE").is_some() {
+            println!("{} {action:?} {plan:?}", world.server(world.now) - target);
+        }
+        match action {
+            Action::Read { full, deadline } => {
+                assert!(deadline > now);
+                match world.read(full, Some(deadline)) {
+                    Some(reading) => {
+                        read_at = world.now;
+                        if let Some((_, read)) = &mut world.suspended {
+                            read.get_or_insert(world.now);
+                        }
+                        plan.add_reading(reading, full);
+                    }
+                    None => {
+                        // A closed port takes no time.
+                        world.now += MICRO;
+                        plan.add_failure(world.local());
+                    }
+                }
+            }
+            Action::Sleep { until } => {
+                assert!(until > now);
+                world.sleep(until, &mut plan);
+            }
+            Action::Due { at, bound } => {
+                break End::Due {
+                    late: world.server(world.now) - target,
+                    bound,
+                    woke_late: now - at,
+                    age: world.now - read_at,
+                };
+            }
+            Action::NoAnswer { .. } => break End::NoAnswer,
+        }
+    };
+    (target, end)
+}
+
+/// Makes a world in which everything may happen.
+fn any_world(random: &mut Random) -> (World, Nanos) {
+    let wait = random.of_any_size(MILLI..8 * 3_600 * SECOND);
+    let start = random.within(0..1_000 * QUARTER) + 1_783_000_000 * SECOND;
+    // The server's clock has slews one after the other, and hours of difference to the local one.
+    let ahead = random.within(-9_000 * SECOND..9_000 * SECOND);
+    let mut clock = vec![(0, ahead, random.within(-MAX_SLEW..MAX_SLEW + 1))];
+    clock[0].1 += start * clock[0].2 / -1_000_000;
+    let mut time = start;
+    for _ in 0..4 {
+        time += random.of_any_size(MILLI..wait.max(2 * MILLI));
+        let (begin, value, ppm) = *clock.last().unwrap();
+        let value = value + (time - begin) + (time - begin) * ppm / 1_000_000;
+        clock.push((time, value, random.within(-MAX_SLEW..MAX_SLEW + 1)));
+    }
+    // Zones change at quarters of an hour of their wall clock, by quarters of an hour.
+    let mut offset = random.within(-48..56) * QUARTER;
+    let mut zones = vec![(0, offset)];
+    if random.one_in(2) {
+        let utc = start + ahead + random.of_any_size(SECOND..wait + 2 * QUARTER);
+        let at = (utc + offset).div_euclid(QUARTER) * QUARTER - offset;
+        offset += [-4, 4, 2, -2, 96][random.within(0..5) as usize] * QUARTER;
+        zones.push((at, offset));
+    }
+    let several = |random: &mut Random, n: u64| -> Vec<Nanos> {
+        let count = if random.one_in(n) {
+            random.within(1..4)
+        } else {
+            0
+        };
+        let mut times: Vec<_> = (0..count)
+            .map(|_| start + random.within(0..wait + SECOND))
+            .collect();
+        times.sort_unstable();
+        times
+    };
+    let gone = several(random, 4);
+    let gone = gone
+        .into_iter()
+        .map(|at| at..at + random.of_any_size(MILLI..wait + SECOND));
+    let gone = gone.collect();
+    let suspends = several(random, 8);
+    let suspends = suspends
+        .into_iter()
+        .map(|at| (at, random.of_any_size(SECOND..wait + SECOND * 2)));
+    let suspends = suspends.collect();
+    let world = World {
+        now: start,
+        local_error: random.within(-9_000 * SECOND..9_000 * SECOND),
+        clock,
+        zones,
+        wall_clock: random.one_in(2),
+        whole_seconds: random.one_in(4),
+        lag: [0, TICK][random.within(0..2) as usize],
+        gone,
+        loss: [0, 0, 2, 10, 100][random.within(0..5) as usize],
+        delays: MICRO..random.of_any_size(10 * MICRO..100 * MILLI) + MICRO * 2,
+        wakeup: random.of_any_size(10 * MICRO..20 * MILLI) + MICRO * 2,
+        suspends,
+        clock_sets: several(random, 2),
+        suspended: None,
+        random: random.next() >> 1,
+        requests: 0,
+    };
+    (world, wait)
+}
+
+// Never early. Late by the interval and the wake-up; where the wall time is skipped, or follows a
+// change of the zone at once, by 2 s more and the time of the reading.
+#[test]
+fn a_wait_is_never_over_early() {
+    let (mut due, mut no_answer, mut jumped, mut outside) = (0, 0, 0, 0);
+    for seed in std::env::var("SEED").map_or(0..RUNS, |s| {
+        let s: u64 = s.parse().unwrap();
+        s..s + 1
+    }) {
+        let mut random = Random(seed << 32);
+        let (mut world, wait) = any_world(&mut random);
+        let is_quiet = world.gone.is_empty() && world.loss == 0;
+        let spread = random.within(0..2 * SECOND);
+        let (target, end) = run(&mut world, wait, spread);
+        let about = || format!("seed {seed}: {end:?} {world:?}");
+        let End::Due {
+            late,
+            bound,
+            woke_late,
+            age,
+        } = end
+        else {
+            assert!(!is_quiet, "{}", about());
+            no_answer += 1;
+            continue;
+        };
+        due += 1;
+        assert!(bound <= SECOND || woke_late > 0, "{}", about());
+        let utc = world.utc(world.now);
+        let change = world.zones.get(1).filter(|_| world.wall_clock);
+        let change_age = change.map(|(at, _)| utc - at).filter(|age| *age >= 0);
+        // The promise does not cover a change after the last reading.
+        if change_age.is_some_and(|since| since <= age + MILLI) {
+            outside += 1;
+            continue;
+        }
+        assert!(late >= 0, "early by {late}: {}", about());
+        // A target that came while the machine was suspended, or before a reading showed for how
+        // long it was.
+        let reached = world.now - late;
+        let resume = match world.suspended {
+            Some((at, read)) if reached >= at - 2 * bound => {
+                (read.unwrap_or(world.now) - reached).max(0)
+            }
+            _ => 0,
+        };
+        let slewed = (woke_late + MILLI) * MAX_SLEW / 1_000_000 + 1;
+        let max_late = 2 * bound + woke_late + slewed + resume;
+        if late <= max_late {
+            continue;
+        }
+        // It was the change that made the target past, or it was noticed too late for it.
+        let since =
+            change_age.unwrap_or_else(|| panic!("late by {late} > {max_late}: {}", about()));
+        jumped += 1;
+        if is_quiet && world.suspends.is_empty() {
+            let reading = 4 * world.delays.end + 6 * world.wakeup + 100 * MILLI;
+            let max = 2 * SECOND + max_late + if world.whole_seconds { SECOND } else { reading };
+            let before = target - (world.server(world.now) - since);
+            let late_after_change = late.min(late - before.max(0));
+            assert!(
+                late_after_change <= max,
+                "{late_after_change} > {max}: {}",
+                about()
+            );
+        }
+    }
+    println!("{due} due, {no_answer} no answer, {jumped} after a change, {outside} outside");
+    assert!(due > RUNS * 8 / 10 && jumped > RUNS / 1_000 && outside < RUNS / 100);
+}
+
+/// A server that is always there, and whose clock is right.
+fn quiet_world(whole_seconds: bool, wall_clock: bool) -> World {
+    World {
+        now: 1_783_000_000 * SECOND,
+        local_error: -7 * 3_600 * SECOND,
+        clock: vec![(0, 0, 0)],
+        zones: vec![(0, 0)],
+        wall_clock,
+        whole_seconds,
+        lag: 0,
+        gone: Vec::new(),
+        loss: 0,
+        delays: 100 * MICRO..200 * MICRO,
+        wakeup: 200 * MICRO,
+        suspends: Vec::new(),
+        clock_sets: Vec::new(),
+        suspended: None,
+        random: 7,
+        requests: 0,
+    }
+}
+
+#[test]
+fn an_hour_of_waiting_takes_few_requests() {
+    for wall_clock in [false, true] {
+        for (whole_seconds, limit) in [(false, 50), (true, 200)] {
+            let mut world = quiet_world(whole_seconds, wall_clock);
+            let (_, end) = run(&mut world, 3_600 * SECOND, SECOND);
+            assert!(matches!(end, End::Due { .. }), "{end:?}");
+            println!("{whole_seconds} {wall_clock}: {}", world.requests);
+            assert!(world.requests <= limit, "{}", world.requests);
+        }
+    }
+}
+
+#[test]
+fn the_last_reading_is_at_most_50_ms_or_two_round_trips_old() {
+    for whole_seconds in [false, true] {
+        for delay in [
+            20 * MICRO,
+            200 * MICRO,
+            MILLI,
+            5 * MILLI,
+            20 * MILLI,
+            80 * MILLI,
+        ] {
+            for seed in 0..50 {
+                let mut world = World {
+                    delays: delay / 2..delay,
+                    random: seed << 32,
+                    ..quiet_world(whole_seconds, true)
+                };
+                let (_, end) = run(&mut world, (100 + Nanos::from(seed)) * SECOND, SECOND);
+                let End::Due {
+                    age, late, bound, ..
+                } = end
+                else {
+                    panic!("{end:?}");
+                };
+                // Round trips differ; the plan knows the shortest and the last.
+                let max_age = (50 * MILLI).max(MILLI + 8 * delay) + 2 * bound;
+                assert!(age <= max_age, "{delay} {seed}: {age} > {max_age}");
+                assert!(late <= 2 * bound + MILLI, "{delay} {seed}: {late}");
+            }
+        }
+    }
+}
+
+// With a step of the server, every reading before it is wrong.
+#[test]
+fn a_step_of_the_server_before_the_last_reading_is_never_early() {
+    for seed in 0..1_000 {
+        let mut random = Random(seed << 32);
+        let mut world = quiet_world(random.one_in(4), random.one_in(2));
+        let wait = random.of_any_size(20 * SECOND..3_600 * SECOND);
+        let at = world.now + random.within(0..wait - 10 * SECOND);
+        let size = random.of_any_size(MICRO..10 * SECOND) * if random.one_in(2) { 1 } else { -1 };
+        world.clock.push((at, at + size, 0));
+        world.random = random.next() >> 1;
+        let (_, end) = run(&mut world, wait, SECOND);
+        let End::Due {
+            late,
+            bound,
+            woke_late,
+            ..
+        } = end
+        else {
+            panic!("{seed}: {end:?}");
+        };
+        assert!(late >= 0, "{seed}: early by {late}, step {size}");
+        if size < 0 || size < 5 * SECOND {
+            let max = 2 * bound + woke_late + MILLI + size.max(0);
+            assert!(late <= max, "{seed}: {late} > {max}, step {size}");
+        }
+    }
+}
+
+// Its clocks stand still, and the server's goes on.
+#[test]
+fn a_paused_guest_is_due_at_the_next_reading_or_when_its_clock_is_set() {
+    for pause in [SECOND, 600 * SECOND, 7_200 * SECOND] {
+        for is_set in [false, true] {
+            let mut world = quiet_world(false, false);
+            let first = world.read(true, None).unwrap();
+            let wait = 3_600 * SECOND;
+            let config = PlanConfig {
+                target: world.server(world.now) + wait,
+                max_slew: 500,
+                max_bound: SECOND,
+                wall_clock: false,
+                spread: 0,
+                time_limit: 10 * SECOND,
+            };
+            let mut plan = Plan::new(config, first);
+            (world.now, world.local_error) = (world.now + pause, world.local_error - pause);
+            if is_set {
+                plan.clock_was_set(world.local() + SECOND);
+            }
+            let late = loop {
+                match plan.next_action(world.local()) {
+                    Action::Read { full, deadline } => {
+                        let reading = world.read(full, Some(deadline)).unwrap();
+                        plan.add_reading(reading, full);
+                    }
+                    Action::Sleep { until } => world.sleep(until, &mut plan),
+                    Action::Due { .. } => break world.server(world.now) - config.target,
+                    action => panic!("{action:?}"),
+                }
+            };
+            let expected = match (pause > wait, is_set) {
+                (false, _) => 0,
+                (true, true) => pause - wait + SECOND,
+                (true, false) => pause - wait / 2,
+            };
+            assert!(late >= 0, "{pause}: {late}");
+            assert!((late - expected).abs() <= 2 * SECOND, "{pause} {late}");
+        }
+    }
+}
