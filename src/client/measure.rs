@@ -92,7 +92,7 @@ pub fn measure(
             }
             Action::SendAt(_) => {}
         }
-        match take_sample(&client, &measurement, before, policy.timeout, origin) {
+        match take_sample(&client, &measurement, before, policy.wait(attempts), origin) {
             Ok(sample) => {
                 if measurement.add_sample(&sample) == SampleOutcome::Unstable {
                     return Err(MeasureError::Unstable);

@@ -9,7 +9,7 @@ use clap::{Parser, ValueHint, value_parser};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
-use wallclock::endpoint::Endpoint;
+use wallclock::endpoint::{Endpoint, EndpointError};
 use wallclock::offset::{MeasurementConfig, Nanos, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
@@ -29,7 +29,8 @@ pub struct Args {
     #[arg(value_name = "FORMAT")]
     pub format: Option<OsString>,
 
-    /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order
+    /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order [default:
+    /// 127.0.0.1:9527]
     ///
     /// The default port is 9527. In the environment, commas separate several servers.
     #[arg(
@@ -38,12 +39,11 @@ pub struct Args {
         value_name = "HOST[:PORT]",
         value_hint = ValueHint::Hostname,
         env = "WALLCLOCK_SERVER",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9527"
+        value_parser = endpoints
     )]
-    pub server: Vec<Endpoint>,
+    server: Vec<EndpointList>,
 
-    /// Time-out for one try
+    /// Time-out for one try; one that is not the last ends after a random part of it, at least half
     #[arg(
         short,
         long,
@@ -72,6 +72,13 @@ pub struct Args {
     /// Use IPv6 only
     #[arg(short = '6')]
     pub only_v6: bool,
+
+    /// Print the time in UTC instead of the server's time zone
+    ///
+    /// The server is asked for the seconds since 1970, if it can with nanoseconds, and FORMAT is
+    /// applied here. It may have directives that the server does not know.
+    #[arg(short, long)]
+    pub utc: bool,
 
     #[command(flatten)]
     pub offset_args: OffsetArgs,
@@ -212,12 +219,28 @@ impl Args {
         };
         let format = Format::parse(bytes)?;
         if format.directives() == 0 {
-            return Err(Error::NoDirective);
+            return Err(match std::str::from_utf8(given) {
+                Ok(host) if looks_like_host(host) => Error::HostAsFormat(host.to_owned()),
+                _ => Error::NoDirective,
+            });
         }
         if bytes.len() > MAX_FORMAT_LEN {
             return Err(Error::FormatTooLong);
         }
         Ok(format)
+    }
+
+    /// Returns the servers to query.
+    pub fn servers(&self) -> Vec<Endpoint> {
+        match &self.server[..] {
+            [] => vec![Endpoint::default()],
+            lists => lists.iter().flat_map(|list| list.0.clone()).collect(),
+        }
+    }
+
+    /// Whether a server is named, by an option or in the environment.
+    pub fn names_a_server(&self) -> bool {
+        !self.server.is_empty()
     }
 
     pub fn retry_policy(&self) -> RetryPolicy {
@@ -287,6 +310,26 @@ impl OffsetArgs {
             }),
         }
     }
+}
+
+/// The servers of one `--server`, or of the environment.
+#[derive(Clone, Debug)]
+struct EndpointList(Vec<Endpoint>);
+
+/// Parses a list of servers with commas between them. White space around a server and a comma at
+/// the end are accepted: scripts put such lists together.
+fn endpoints(text: &str) -> Result<EndpointList, EndpointError> {
+    let text = text.trim();
+    let list = text.strip_suffix(',').unwrap_or(text).split(',');
+    list.map(|endpoint| endpoint.trim().parse())
+        .collect::<Result<_, _>>()
+        .map(EndpointList)
+}
+
+/// Whether a format without a directive is rather a server, which takes an option.
+fn looks_like_host(text: &str) -> bool {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
 }
 
 /// Parses a time-out or an interval: more than 0, at most a day.

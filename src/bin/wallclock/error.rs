@@ -7,6 +7,7 @@ use wallclock::cli::args::USAGE_STATUS;
 use wallclock::client::query::{ClientError, MAX_FORMAT_LEN};
 use wallclock::clock::ZoneError;
 use wallclock::endpoint::Endpoint;
+use wallclock::protocol::MAX_RESPONSE_LEN;
 use wallclock::strftime::FormatError;
 
 /// Why the program fails, one variant for each step.
@@ -16,6 +17,10 @@ pub enum Error {
     Format(#[from] FormatError),
     #[error("bad format: no directive in it")]
     NoDirective,
+    #[error("bad format: no directive in it; to query this server, write -s {0}")]
+    HostAsFormat(String),
+    #[error("bad format: the text is longer than {MAX_RESPONSE_LEN} bytes")]
+    TextTooLong,
     #[error("bad format: longer than {MAX_FORMAT_LEN} bytes")]
     FormatTooLong,
     #[error("a measurement of the offset takes no format")]
@@ -35,6 +40,11 @@ pub enum Error {
     NoAddress { endpoint: Endpoint, version: u8 },
     #[error(transparent)]
     Query(#[from] ClientError),
+    /// A failure of the default server. Its text is that of the first error.
+    #[error("{0}; name a server with -s or WALLCLOCK_SERVER")]
+    NoServerNamed(ClientError),
+    #[error("the response \"{0}\" is not a number of seconds")]
+    NoSeconds(String),
     #[error("catch signals")]
     Signals(#[source] io::Error),
     #[error("write to standard output")]
@@ -45,9 +55,14 @@ impl Error {
     /// Returns the exit status, as in the manual page.
     pub fn status(&self) -> u8 {
         match self {
-            Error::Query(ClientError::Refused { .. }) | Error::Signals(_) | Error::Write(_) => 1,
+            Error::Query(ClientError::Refused { .. })
+            | Error::NoSeconds(_)
+            | Error::Signals(_)
+            | Error::Write(_) => 1,
             Error::Format(_)
             | Error::NoDirective
+            | Error::HostAsFormat(_)
+            | Error::TextTooLong
             | Error::FormatTooLong
             | Error::FormatWithOffset
             | Error::WarnAboveCritical
@@ -55,7 +70,8 @@ impl Error {
             | Error::Zone(_) => USAGE_STATUS,
             Error::Resolve { .. }
             | Error::NoAddress { .. }
-            | Error::Query(ClientError::NoResponse(_)) => 3,
+            | Error::NoServerNamed(_)
+            | Error::Query(ClientError::NoResponse { .. }) => 3,
         }
     }
 }

@@ -21,12 +21,12 @@ use wallclock::error::error_chain;
 use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
+use wallclock::report::{Report, ServerResult, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
-use crate::output::print_line;
+use crate::output::{print_error, print_line, print_plugin_line, show};
 use crate::servers;
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
@@ -45,31 +45,32 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         (Err(error), None) => return Err(error),
         (Err(error), Some(_)) => {
             // A monitoring system reads only standard output.
-            print_line(Status::Unknown.plugin_line(&error_chain(&error)).as_bytes())?;
-            return Ok(Status::Unknown as u8);
+            let line = Status::Unknown.plugin_line(&error_chain(&error));
+            return Ok(print_plugin_line(Status::Unknown, &line));
         }
     };
     let command = OffsetCommand {
-        servers,
+        servers: servers.iter().map(|server| server.address).collect(),
         config: offset_args.measurement_config(),
         retry_policy: args.retry_policy(),
     };
     if let Some(interval) = offset_args.watch {
-        match command.watch(interval, offset_args.json, Clock::local()?, feed)? {}
+        // JSON has no time of day, so it needs no zone.
+        let clock = match args.utc || offset_args.json {
+            true => Clock::utc(),
+            false => Clock::local()?,
+        };
+        match command.watch(interval, offset_args.json, clock, feed)? {}
     }
     let report = command.run();
     match limits {
-        Some(limits) => print_check(&report, limits),
+        Some(limits) => {
+            let (status, line) = report.check(limits);
+            Ok(print_plugin_line(status, &line))
+        }
         None if offset_args.json => print_json(&report),
         None => print_text(&report),
     }
-}
-
-/// Prints the line of a monitoring plugin. Returns its status.
-fn print_check(report: &Report, limits: Limits) -> Result<u8, Error> {
-    let (status, line) = report.check(limits);
-    print_line(line.as_bytes())?;
-    Ok(status as u8)
 }
 
 fn print_json(report: &Report) -> Result<u8, Error> {
@@ -80,7 +81,7 @@ fn print_json(report: &Report) -> Result<u8, Error> {
 /// Prints the offsets, and on stderr the servers without one.
 fn print_text(report: &Report) -> Result<u8, Error> {
     for (server, error) in report.failures() {
-        eprintln!("wallclock: {server}: {error}");
+        print_error(format_args!("{server}: {error}"));
     }
     if report.any_offset() {
         print_line(report.text().trim_end().as_bytes())?;
@@ -121,13 +122,13 @@ impl OffsetCommand {
             let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
             if terminal && offset.resolution >= SECOND && due {
                 let bound = format_duration(offset.estimate.interval.bound());
-                eprint!("\r{server}  ± {bound}\x1b[K");
+                show(&format!("\r{server}  ± {bound}\x1b[K"));
                 *last_update = Some(Instant::now());
             }
         };
         let results = measure_all(&self.servers, self.config, self.retry_policy, &progress);
         if locked(&last_update).is_some() {
-            eprint!("\r\x1b[K");
+            show("\r\x1b[K");
         }
         let to_server_result = |(server, result): (&SocketAddr, Result<_, _>)| ServerResult {
             name: server.to_string(),
@@ -251,7 +252,7 @@ impl Feed {
         if let Err(error) = &result
             && !self.failed
         {
-            eprintln!("wallclock: feed chronyd: {error}");
+            print_error(format_args!("feed chronyd: {}", error_chain(error)));
         }
         self.failed = result.is_err();
     }

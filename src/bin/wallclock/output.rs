@@ -1,14 +1,119 @@
-//! Standard output.
+//! Standard output and standard error. Nothing else in this program writes to them.
 
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use signal_hook::consts::SIGPIPE;
+use signal_hook::low_level::emulate_default_handler;
+use wallclock::client::query::printable;
+use wallclock::error::error_chain;
+use wallclock::protocol::MAX_RESPONSE_LEN;
+use wallclock::report::Status;
+use wallclock::strftime::Format;
+use wallclock::time::LocalTime;
 
 use crate::error::Error;
 
+/// Writes to standard output, and flushes it.
+pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let result = write(&mut out).and_then(|()| out.flush());
+    if let Err(error) = &result
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        // As date(1) ends when its reader is gone. Rust ignores the signal from the start.
+        let _ = emulate_default_handler(SIGPIPE);
+    }
+    result.map_err(Error::Write)
+}
+
 /// Writes a line to standard output.
 pub fn print_line(text: &[u8]) -> Result<(), Error> {
+    print(|out| write_line(out, text))
+}
+
+fn write_line(out: &mut dyn Write, text: &[u8]) -> io::Result<()> {
+    out.write_all(text)?;
+    out.write_all(b"\n")
+}
+
+/// Prints a server's response to a request with this format. On a terminal it is
+/// [`printable`], but for the newlines and tabs of the format.
+pub fn print_response(text: &[u8], format: &Format<'_>) -> Result<(), Error> {
+    if io::stdout().is_terminal() {
+        print_line(for_terminal(text, format).as_bytes())
+    } else {
+        print_line(text)
+    }
+}
+
+/// Makes a response [`printable`], but for as many newlines and tabs as the format writes.
+fn for_terminal(text: &[u8], format: &Format<'_>) -> String {
+    let mut own = [0; MAX_RESPONSE_LEN];
+    // Which time does not matter. What is longer than a response of wallclockd has no layout.
+    let length = format.render(&LocalTime::new(0, 0, 0, "UTC"), &mut own);
+    let own = &own[..length.unwrap_or(0)];
+    let mut layout: Vec<_> = own.iter().copied().filter(is_layout).collect();
+    let mut shown = String::new();
+    for piece in text.split_inclusive(is_layout) {
+        let kept = piece.last().filter(|last| is_layout(last));
+        let kept = kept.and_then(|last| layout.iter().position(|byte| byte == last));
+        match kept {
+            Some(index) => {
+                shown.push_str(&printable(&piece[..piece.len() - 1]));
+                shown.push(char::from(layout.swap_remove(index)));
+            }
+            None => shown.push_str(&printable(piece)),
+        }
+    }
+    shown
+}
+
+fn is_layout(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\t')
+}
+
+/// Prints the line of a monitoring plugin. Returns the exit status.
+///
+/// It is UNKNOWN if the line can't be written: 1, the status of other errors, means WARNING.
+pub fn print_plugin_line(status: Status, line: &str) -> u8 {
     let mut out = io::stdout().lock();
-    out.write_all(text)
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush())
-        .map_err(Error::Write)
+    match write_line(&mut out, line.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => status as u8,
+        Err(error) => {
+            print_error(error_chain(&Error::Write(error)));
+            Status::Unknown as u8
+        }
+    }
+}
+
+/// Writes an error or a warning to standard error, in one line.
+pub fn print_error(message: impl Display) {
+    show(&format!("wallclock: {message}\n"));
+}
+
+/// Writes to standard error. If that is full or closed, no place is left to report it, and the exit
+/// status does not depend on it.
+pub fn show(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_layout_of_the_format_stays() {
+        for (format, response, expected) in [
+            ("%F%n%T", "a\nb", "a\nb"),
+            ("%F\t%T", "a\tb\tc", "a\tb\\x09c"),
+            ("%T", "a\nb", "a\\x0ab"),
+            ("%3n%t", "  \n\t\n", "  \n\t\\x0a"),
+            ("\x1b%T", "\x1b12", "\\x1b12"),
+            ("%2000n", "\n", "\\x0a"),
+        ] {
+            let format = Format::parse(format.as_bytes()).expect(format);
+            assert_eq!(for_terminal(response.as_bytes(), &format), expected);
+        }
+    }
 }

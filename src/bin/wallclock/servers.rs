@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use wallclock::client::query::Server;
 use wallclock::endpoint::Endpoint;
 use wallclock::error::error_chain;
 
 use crate::args::Args;
 use crate::error::Error;
+use crate::output::print_error;
 
 /// Returns every address of every server, each once.
 ///
@@ -15,15 +17,16 @@ use crate::error::Error;
 /// # Errors
 ///
 /// No server has an address. Holds the error of the last one; the others are reported on stderr.
-pub fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Error> {
-    let mut addresses = Vec::new();
+pub fn addresses(args: &Args) -> Result<Vec<Server>, Error> {
+    let mut servers = Vec::<Server>::new();
     let mut last_error = None;
-    for endpoint in &args.server {
-        match resolve(endpoint, args) {
+    for endpoint in args.servers() {
+        match resolve(&endpoint, args) {
             Ok(resolved) => {
                 for address in resolved {
-                    if !addresses.contains(&address) {
-                        addresses.push(address);
+                    if servers.iter().all(|server| server.address != address) {
+                        let name = endpoint.name().map(str::to_owned);
+                        servers.push(Server { name, address });
                     }
                 }
             }
@@ -31,11 +34,11 @@ pub fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Error> {
         }
     }
     match last_error {
-        Some(error) if addresses.is_empty() => return Err(error),
+        Some(error) if servers.is_empty() => return Err(error),
         Some(error) => warn(&error),
         None => {}
     }
-    Ok(addresses)
+    Ok(servers)
 }
 
 /// Resolves one server to its addresses of the families that `-4` and `-6` allow.
@@ -58,5 +61,5 @@ fn resolve(endpoint: &Endpoint, args: &Args) -> Result<Vec<SocketAddr>, Error> {
 }
 
 fn warn(error: &Error) {
-    eprintln!("wallclock: {}", error_chain(error));
+    print_error(error_chain(error));
 }
