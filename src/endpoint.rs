@@ -106,8 +106,14 @@ impl Endpoint {
     /// Returns the host's name, `None` if the host is an address.
     pub fn name(&self) -> Option<&str> {
         // Only an IPv6 address has colons, also one with a zone.
-        let is_address = self.host.contains(':') || self.host.parse::<IpAddr>().is_ok();
+        let is_address = self.host.contains(':') || self.literal().is_some();
         (!is_address).then_some(&self.host)
+    }
+
+    /// Returns the address if the host is one, for which no name has to be resolved.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        let address = self.host.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(address, self.port))
     }
 
     /// Resolves the host to its addresses, in the order of getaddrinfo(3), each once.
@@ -116,8 +122,8 @@ impl Endpoint {
     ///
     /// Those of getaddrinfo(3), or that the host has no address.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
+        if let Some(address) = self.literal() {
+            return Ok(vec![address]);
         }
         let mut addresses = Vec::new();
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {

@@ -47,8 +47,8 @@ fn without_empty_variables(command: Command) -> Command {
     })
 }
 
-/// Returns the first paragraph of clap's message and its tips as one line. The rest is a reminder of
-/// `--help`.
+/// Returns the first paragraph of clap's message and its tips as one line. The rest is a reminder
+/// of `--help`.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default();

@@ -7,11 +7,67 @@
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::offset::{Estimate, Nanos, SECOND};
 
 /// The last field of each sample: `SOCK` in ASCII.
 const MAGIC: i32 = 0x534f_434b;
+
+/// The default of `--max-bound` for a server whose times have nanoseconds. chrony.conf(5) gets the
+/// round trip, which is twice as long, as `delay 0.001`.
+const MAX_BOUND: Nanos = 500_000;
+
+/// The same for servers of whole seconds, to which their tick is added: `delay 0.03` with the
+/// default tick.
+const MAX_BOUND_OF_WHOLE_SECONDS: Nanos = 5_000_000;
+
+/// How long there may be nothing to send before a warning.
+const OUTAGE: Duration = Duration::from_secs(60);
+
+/// Returns the default of the maximum bound of a sample, for servers of this resolution, which is 1
+/// ns, or one second and a tick.
+///
+/// chronyd takes the middle of the interval for the offset, and adds its own constant for the error
+/// (half of `delay`). So an interval that is wider than this constant must not be sent.
+pub fn max_bound(resolution: Nanos) -> Nanos {
+    match resolution - SECOND {
+        ..0 => MAX_BOUND,
+        tick => MAX_BOUND_OF_WHOLE_SECONDS + tick,
+    }
+}
+
+/// Decides when to warn that there is nothing to send.
+#[derive(Debug)]
+pub struct Outage {
+    last_sample: Instant,
+    is_reported: bool,
+}
+
+impl Outage {
+    /// Begins to wait for the first sample.
+    pub fn new(now: Instant) -> Outage {
+        Outage {
+            last_sample: now,
+            is_reported: false,
+        }
+    }
+
+    /// Ends the outage: there is a sample.
+    pub fn end(&mut self, now: Instant) {
+        *self = Outage::new(now);
+    }
+
+    /// Returns how long there was no sample, once in each outage that lasts a minute.
+    pub fn warning_is_due(&mut self, now: Instant) -> Option<Duration> {
+        let length = now.saturating_duration_since(self.last_sample);
+        if self.is_reported || length < OUTAGE {
+            return None;
+        }
+        self.is_reported = true;
+        Some(length)
+    }
+}
 
 /// Encodes an estimate as `struct sock_sample` of a 64-bit machine, in native byte order.
 ///
@@ -83,6 +139,33 @@ mod tests {
         assert_eq!(bytes[16..24], (-0.25f64).to_ne_bytes());
         assert_eq!(bytes[24..36], [0; 12]);
         assert_eq!(bytes[36..40], 0x534f_434bi32.to_ne_bytes());
+    }
+
+    #[test]
+    fn maximum_bound_of_whole_seconds_includes_the_tick() {
+        for (resolution, bound) in [
+            (1, 500_000),
+            (SECOND - 1, 500_000),
+            (SECOND, 5_000_000),
+            (SECOND + 10_000_000, 15_000_000),
+        ] {
+            assert_eq!(max_bound(resolution), bound, "{resolution}");
+        }
+    }
+
+    #[test]
+    fn warning_is_due_once_in_an_outage_of_a_minute() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut outage = Outage::new(start);
+        assert_eq!(outage.warning_is_due(at(59)), None);
+        assert_eq!(outage.warning_is_due(at(60)), Some(OUTAGE));
+        assert_eq!(outage.warning_is_due(at(200)), None);
+        outage.end(at(300));
+        assert_eq!(outage.warning_is_due(at(359)), None);
+        let seconds = Some(Duration::from_secs(61));
+        assert_eq!(outage.warning_is_due(at(361)), seconds);
+        assert_eq!(outage.warning_is_due(at(362)), None);
     }
 
     #[test]

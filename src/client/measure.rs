@@ -4,10 +4,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::query::{QueryError, RetryPolicy, UdpClient};
+use super::resolve::{ResolveError, Resolver};
+use crate::endpoint::Endpoint;
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Offset, Sample, SampleOutcome,
 };
@@ -25,6 +27,12 @@ pub enum MeasureError {
     /// The response to `%s` is not a number of seconds.
     #[error("the response {0:?} is not a number of seconds")]
     NoSeconds(String),
+    /// No sample before the deadline.
+    #[error("no offset before the deadline")]
+    Deadline,
+    /// The thread that measures the server could not be created.
+    #[error("create a thread to measure it")]
+    Thread(#[source] io::Error),
     /// The measurement was restarted too often.
     #[error("a clock is stepped repeatedly, this machine's or the server's")]
     Unstable,
@@ -39,35 +47,78 @@ pub enum MeasureError {
 /// begins in that time, this edge gives no sample.
 const SPIN_RANGE: (Duration, Duration) = (Duration::from_micros(150), Duration::from_millis(4));
 
-/// Measures all servers at the same time. Returns the results in the order of the servers.
+/// The addresses of one server, and the offset of each.
+#[derive(Debug)]
+pub struct ServerOffsets {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// The addresses with their results; an error if the server has none.
+    pub offsets: Result<Vec<(SocketAddr, Result<Offset, MeasureError>)>, ResolveError>,
+}
+
+/// Measures all servers at the same time, each as soon as its name is resolved. Returns the results
+/// in the order of the servers. An address of several servers is measured for the first one.
 ///
-/// It takes as long as the slowest server. `progress` is called with each new result.
+/// It takes as long as the slowest server, and ends at the deadline. `progress` is called with each
+/// new result. A server of which an address does not respond is resolved again for the next call.
 pub fn measure_all(
-    servers: &[SocketAddr],
+    servers: &mut Resolver,
     config: MeasurementConfig,
     policy: RetryPolicy,
+    deadline: Instant,
     progress: &(dyn Fn(SocketAddr, Offset) + Sync),
-) -> Vec<Result<Offset, MeasureError>> {
-    let measure_one = |server| measure(server, config, policy, &|offset| progress(server, offset));
+) -> Vec<ServerOffsets> {
+    let not_resolved = |endpoint: &Endpoint| ServerOffsets {
+        endpoint: endpoint.clone(),
+        offsets: Err(ResolveError::Timeout),
+    };
+    let mut results: Vec<_> = servers.endpoints().map(not_resolved).collect();
+    servers.begin();
     thread::scope(|scope| {
-        let threads: Vec<_> = servers
-            .iter()
-            .map(|&server| scope.spawn(move || measure_one(server)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
-    })
+        let mut threads = Vec::new();
+        let mut known = Vec::new();
+        while let Some((number, addresses)) = servers.next(deadline) {
+            results[number].offsets = addresses.map(|addresses| {
+                for address in addresses {
+                    if known.contains(&address) {
+                        continue;
+                    }
+                    known.push(address);
+                    let measure_one = move || {
+                        let progress = |offset| progress(address, offset);
+                        measure(address, config, policy, deadline, &progress)
+                    };
+                    let thread = thread::Builder::new().spawn_scoped(scope, measure_one);
+                    threads.push((number, address, thread));
+                }
+                Vec::new()
+            });
+        }
+        for (number, address, thread) in threads {
+            let result = match thread.map(ScopedJoinHandle::join) {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Err(MeasureError::Thread(error)),
+            };
+            if let Ok(offsets) = &mut results[number].offsets {
+                offsets.push((address, result));
+            }
+        }
+    });
+    for (number, server) in results.iter().enumerate() {
+        if let Ok(offsets) = &server.offsets
+            && offsets.iter().any(|(_, result)| result.is_err())
+        {
+            servers.refresh(number);
+        }
+    }
+    results
 }
 
 /// Measures one server. `progress` is called with each new result.
 ///
 /// At most `policy.attempts` requests may time out. If a server stops responding after some
-/// samples, the result is that of these samples.
+/// samples, or at the deadline, the result is that of these samples.
 ///
 /// # Errors
 ///
@@ -76,6 +127,7 @@ pub fn measure(
     server: SocketAddr,
     config: MeasurementConfig,
     policy: RetryPolicy,
+    deadline: Instant,
     progress: &dyn Fn(Offset),
 ) -> Result<Offset, MeasureError> {
     let origin = Instant::now();
@@ -87,12 +139,21 @@ pub fn measure(
         match measurement.next_action(before.wall) {
             Action::Done => break,
             Action::SendAt(at) if at > before.wall => {
-                sleep_precisely(at - before.wall);
+                let wait = at - before.wall;
+                if wait >= to_nanos(deadline.saturating_duration_since(Instant::now())) {
+                    return measurement.result().ok_or(MeasureError::Deadline);
+                }
+                sleep_precisely(wait);
                 before = read_clocks(origin);
             }
             Action::SendAt(_) => {}
         }
-        match take_sample(&client, &measurement, before, policy.wait(attempts), origin) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return measurement.result().ok_or(MeasureError::Deadline);
+        }
+        let timeout = policy.wait(attempts).min(left);
+        match take_sample(&client, &measurement, before, timeout, origin) {
             Ok(sample) => {
                 if measurement.add_sample(&sample) == SampleOutcome::Unstable {
                     return Err(MeasureError::Unstable);

@@ -11,6 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::resolve::{ResolveError, Resolver};
 use crate::error::error_chain;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
@@ -261,8 +262,8 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// How long to wait for the response to a try when so many are left, this one included.
     ///
-    /// The last try waits for `timeout`, each other one for a random time from half of that: clients
-    /// that failed at the same time do not all try again at the same time.
+    /// The last try waits for `timeout`, each other one for a random time from half of that up:
+    /// clients that failed at the same time do not all try again at the same time.
     pub fn wait(self, attempts_left: u32) -> Duration {
         match getrandom::u32() {
             Ok(random) if attempts_left > 1 => {
@@ -318,13 +319,16 @@ fn within(waited: &Option<Duration>) -> String {
     seconds.map_or(String::new(), |seconds| format!(" within {seconds} s"))
 }
 
-/// A server that may still respond.
+/// An address that has not responded yet.
 struct Candidate<'a> {
-    server: &'a Server,
+    server: Server,
     client: UdpClient,
+    /// The place of its server in the list.
+    number: usize,
+    /// The tries so far.
+    tries: u32,
     /// The formats that it may know, at least one.
     formats: &'a [Format<'a>],
-    tries: u32,
 }
 
 impl Candidate<'_> {
@@ -344,61 +348,122 @@ impl Candidate<'_> {
     }
 }
 
-/// Tries the servers in order, once each, and repeats that until one responds.
+/// The addresses to try, in the order in which they became known.
+#[derive(Default)]
+struct Candidates<'a> {
+    left: Vec<Candidate<'a>>,
+    /// All addresses so far, each of which is a candidate once.
+    known: Vec<SocketAddr>,
+    /// Why there is no response from the others.
+    failed: Vec<String>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Adds an address of a server.
+    fn add(&mut self, number: usize, server: Server, formats: &'a [Format<'a>]) {
+        if self.known.contains(&server.address) {
+            return;
+        }
+        self.known.push(server.address);
+        match UdpClient::connect(server.address) {
+            Ok(client) => self.left.push(Candidate {
+                server,
+                client,
+                number,
+                tries: 0,
+                formats,
+            }),
+            Err(error) => self.fail(&server, &error_chain(&error)),
+        }
+    }
+
+    /// Takes the address with the fewest tries, of several the first.
+    fn take_next(&mut self) -> Option<Candidate<'a>> {
+        let order = |(_, candidate): &(_, &Candidate<'_>)| (candidate.tries, candidate.number);
+        let (index, _) = self.left.iter().enumerate().min_by_key(order)?;
+        Some(self.left.remove(index))
+    }
+
+    fn fail(&mut self, server: &dyn fmt::Display, reason: &str) {
+        self.failed.push(format!("{server}: {reason}"));
+    }
+}
+
+/// Tries the servers in order, once each, and repeats that until one responds. A server that does
+/// not know the first format is asked for the next one.
 ///
-/// A server that does not know the first format is asked for the next one.
-///
-/// A server with a socket error, or whose clock is not synchronised, is not tried again. One that
-/// does not respond takes at most `timeout` for each try, so the total is at most
-/// servers x attempts x `timeout`.
+/// A server is tried as soon as its name is resolved, while other names are still being resolved. A
+/// server with a socket error, or whose clock is not synchronised, is not tried again. One that
+/// does not respond takes at most `timeout` for each try, and a name is waited for as long as for
+/// one address: so the total is at most (1 + addresses) x attempts x `timeout`.
 ///
 /// # Errors
 ///
 /// The first refusal, or the last error of every server. A server whose clock is not synchronised
 /// counts as a refusal only if no other server responds.
 pub fn query(
-    servers: &[Server],
+    servers: &mut Resolver,
     formats: &[Format<'_>],
     policy: RetryPolicy,
 ) -> Result<QueryResponse, ClientError> {
     let start = Instant::now();
-    let mut candidates = Vec::new();
-    let mut failed = Vec::new();
-    let mut unsynchronised = None;
-    for server in servers {
-        match UdpClient::connect(server.address) {
-            Ok(client) => candidates.push(Candidate {
-                server,
-                client,
-                formats,
-                tries: 0,
-            }),
-            Err(error) => failed.push(format!("{server}: {}", error_chain(&error))),
-        }
-    }
-    for attempts_left in (1..=policy.attempts).rev() {
-        let mut silent = Vec::new();
-        for mut candidate in candidates {
-            let server = candidate.server.clone();
-            match candidate.query(policy.wait(attempts_left)) {
-                Ok(response) => return Ok(response),
-                Err(QueryError::Timeout(_)) => silent.push(candidate),
-                Err(error @ (QueryError::Socket(_) | QueryError::Random(_))) => {
-                    failed.push(format!("{server}: {}", error_chain(&error)));
+    let resolve_until = start + policy.timeout.saturating_mul(policy.attempts);
+    let mut candidates = Candidates::default();
+    let (mut unsynchronised, mut is_late) = (None, false);
+    servers.begin();
+    loop {
+        // A request to a known address comes before the wait for a name.
+        let until = match candidates.left.is_empty() {
+            true => resolve_until,
+            false => Instant::now(),
+        };
+        match servers.next(until) {
+            Some((number, Ok(addresses))) => {
+                for address in addresses {
+                    let name = servers.endpoint(number).name().map(str::to_owned);
+                    candidates.add(number, Server { name, address }, formats);
                 }
-                // The request is valid: another server's clock may be synchronised.
-                Err(source) if source.is_not_synchronised() => {
-                    unsynchronised.get_or_insert(ClientError::Refused { server, source });
-                }
-                Err(source) => return Err(ClientError::Refused { server, source }),
+                continue;
             }
+            Some((number, Err(error))) => {
+                candidates.fail(servers.endpoint(number), &error_chain(&error));
+                continue;
+            }
+            None => {}
         }
-        candidates = silent;
+        let Some(mut candidate) = candidates.take_next() else {
+            break;
+        };
+        let wait = policy.wait(policy.attempts - candidate.tries);
+        let server = candidate.server.clone();
+        match candidate.query(wait) {
+            Ok(response) => return Ok(response),
+            Err(QueryError::Timeout(_)) if candidate.tries < policy.attempts => {
+                candidates.left.push(candidate);
+            }
+            Err(QueryError::Timeout(_)) => {
+                is_late = true;
+                let tries = match candidate.tries {
+                    1 => "1 try".to_owned(),
+                    tries => format!("{tries} tries"),
+                };
+                candidates.fail(&server, &tries);
+            }
+            Err(error @ (QueryError::Socket(_) | QueryError::Random(_))) => {
+                candidates.fail(&server, &error_chain(&error));
+            }
+            // The request is valid: another server's clock may be synchronised.
+            Err(source) if source.is_not_synchronised() => {
+                unsynchronised.get_or_insert(ClientError::Refused { server, source });
+            }
+            Err(source) => return Err(ClientError::Refused { server, source }),
+        }
     }
-    let waited = (!candidates.is_empty()).then(|| start.elapsed());
-    failed.extend(candidates.iter().map(|candidate| match candidate.tries {
-        1 => format!("{}: 1 try", candidate.server),
-        tries => format!("{}: {tries} tries", candidate.server),
-    }));
-    Err(unsynchronised.unwrap_or(ClientError::NoResponse { waited, failed }))
+    for name in servers.unresolved() {
+        candidates.fail(name, &ResolveError::Timeout.to_string());
+    }
+    Err(unsynchronised.unwrap_or(ClientError::NoResponse {
+        waited: is_late.then(|| start.elapsed()),
+        failed: candidates.failed,
+    }))
 }

@@ -1,6 +1,6 @@
 //! The results of one measurement of all servers.
 
-use crate::offset::{Consensus, Estimate, Offset, marzullo};
+use crate::offset::{Consensus, Estimate, Nanos, Offset, marzullo};
 
 /// The measurement of one server.
 #[derive(Clone, Debug)]
@@ -49,6 +49,12 @@ impl Report {
             .filter_map(|s| Some((s.name.as_str(), s.outcome.as_ref().err()?.as_str())))
     }
 
+    /// Returns the finest resolution among the servers with an offset.
+    pub fn finest_resolution(&self) -> Option<Nanos> {
+        let offsets = self.servers.iter().filter_map(|s| s.outcome.as_ref().ok());
+        offsets.map(|offset| offset.resolution).min()
+    }
+
     /// Returns the number of servers with an offset.
     pub(super) fn offset_count(&self) -> usize {
         self.servers.iter().filter(|s| s.outcome.is_ok()).count()
@@ -75,7 +81,7 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::offset::{Interval, Nanos, SECOND};
+    use crate::offset::{Interval, SECOND};
 
     pub(in crate::report) const MILLI: Nanos = 1_000_000;
 
@@ -131,6 +137,17 @@ pub(super) mod tests {
                 .map(|&name| (name, "no response within 6 s"));
             assert!(report.failures().eq(expected));
         }
+    }
+
+    #[test]
+    fn finest_resolution_is_that_of_one_server() {
+        let mut whole_seconds = offset(0, 1);
+        whole_seconds.resolution = SECOND + 5;
+        let failed = || Err("failed".to_owned());
+        let finest = |outcomes| report(outcomes).finest_resolution();
+        assert_eq!(finest(vec![failed()]), None);
+        assert_eq!(finest(vec![failed(), Ok(whole_seconds)]), Some(SECOND + 5));
+        assert_eq!(finest(vec![measured(0, 1), Ok(whole_seconds)]), Some(1));
     }
 
     #[test]

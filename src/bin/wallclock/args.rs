@@ -16,6 +16,10 @@ use wallclock::report::Limits;
 use wallclock::strftime::Format;
 
 use crate::error::Error;
+use crate::feed::Feed;
+
+/// The default of `--deadline`.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -127,6 +131,19 @@ pub struct OffsetArgs {
     )]
     tick: Option<Nanos>,
 
+    /// Maximum time for all of it, name resolution included [default: 10]
+    ///
+    /// What is known by then is the result. A monitoring plugin that is given this option measures
+    /// again until its status is not UNKNOWN, or until then. With --watch it is the maximum time of
+    /// one measurement, by default the time until the next one.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = seconds
+    )]
+    deadline: Option<Duration>,
+
     /// Print one JSON object in one line
     #[arg(long)]
     pub json: bool,
@@ -166,18 +183,38 @@ pub struct OffsetArgs {
     pub watch: Option<Duration>,
 
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
-    #[arg(long, value_name = "SOCKET", requires = "watch")]
+    ///
+    /// Only offsets that the majority agrees on, within --max-bound. A warning follows a minute
+    /// without one.
+    #[arg(long, value_name = "SOCKET", requires_all = ["watch", "server"])]
     chrony: Option<PathBuf>,
+
+    /// Maximum bound of an offset that chronyd gets [default: 0.0005]
+    ///
+    /// Where all servers support only whole seconds the default is 0.005 plus --tick. chrony.conf
+    /// has to have at least twice this value as the `delay` of the reference clock.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true,
+        requires = "chrony"
+    )]
+    max_bound: Option<Nanos>,
 }
 
 const AFTER_HELP: &str = "\
 A name may have several addresses. All addresses are tried in order until one responds; those that \
-do not respond are tried N times more. So it ends after at most addresses x (1 + N) x SECONDS. A \
-closed port fails at once.
+do not respond are tried N times more. Names are resolved at the same time, and each server is \
+tried as soon as its addresses are known. So it ends after at most (1 + addresses) x (1 + N) x \
+SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once. \
+With --offset and the options below it, --deadline is the longest time.
 
 Exit status:
   0  time received
-  1  the server refused the request, or the output could not be written
+  1  the server refused the request, its response to --utc is no time, or the output could not be
+     written
   2  wrong usage, or a bad format
   3  no response
 With --offset and --json:
@@ -190,11 +227,12 @@ With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly not off by more than the lower limit
   1  WARNING   certainly off by more than --warn
   2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, or an interval that straddles a limit
+  3  UNKNOWN   no response, no majority, an interval that straddles a limit, or no way to print
 
 Examples:
   wallclock
   wallclock +%s
+  wallclock -u +%FT%TZ
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
   wallclock -s clock.example --warn 0.1 --critical 1
@@ -243,6 +281,14 @@ impl Args {
         !self.server.is_empty()
     }
 
+    /// Returns what to add to an error if no server is named.
+    pub fn server_hint(&self) -> &'static str {
+        match self.names_a_server() {
+            true => "",
+            false => "; name a server with -s or WALLCLOCK_SERVER",
+        }
+    }
+
     pub fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
             timeout: self.timeout,
@@ -252,21 +298,24 @@ impl Args {
 }
 
 impl OffsetArgs {
-    /// Whether any of these options is set. `--chrony` is checked by way of `--watch`.
+    /// Whether any of these options is set. The others require `--watch`.
     pub fn wanted(&self) -> bool {
         let OffsetArgs {
             offset,
             samples,
             tick,
+            deadline,
             json,
             warn,
             critical,
             watch,
             chrony: _,
+            max_bound: _,
         } = self;
         *offset
             || samples.is_some()
             || tick.is_some()
+            || deadline.is_some()
             || *json
             || warn.is_some()
             || critical.is_some()
@@ -293,17 +342,23 @@ impl OffsetArgs {
         }
     }
 
+    /// Returns the maximum time of one measurement, and whether the plugin repeats it until then.
+    pub fn deadline(&self) -> (Duration, bool) {
+        let default = self.watch.unwrap_or(DEADLINE);
+        (self.deadline.unwrap_or(default), self.deadline.is_some())
+    }
+
     /// Connects to the chronyd of `--chrony`.
     ///
     /// # Errors
     ///
     /// Those of [`ChronyFeed::new`].
-    pub fn feed(&self) -> Result<Option<ChronyFeed>, Error> {
+    pub fn feed(&self) -> Result<Option<Feed>, Error> {
         let Some(path) = &self.chrony else {
             return Ok(None);
         };
         match ChronyFeed::new(path.clone()) {
-            Ok(feed) => Ok(Some(feed)),
+            Ok(chronyd) => Ok(Some(Feed::new(chronyd, self.max_bound))),
             Err(source) => Err(Error::Chrony {
                 path: path.clone(),
                 source,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use wallclock::cli::args::USAGE_STATUS;
 use wallclock::client::query::{ClientError, MAX_FORMAT_LEN};
 use wallclock::clock::ZoneError;
-use wallclock::endpoint::Endpoint;
 use wallclock::protocol::MAX_RESPONSE_LEN;
 use wallclock::strftime::FormatError;
 
@@ -31,13 +30,6 @@ pub enum Error {
     Chrony { path: PathBuf, source: io::Error },
     #[error("read the local time zone")]
     Zone(#[from] ZoneError),
-    #[error("resolve {endpoint}")]
-    Resolve {
-        endpoint: Endpoint,
-        source: io::Error,
-    },
-    #[error("{endpoint}: no IPv{version} address")]
-    NoAddress { endpoint: Endpoint, version: u8 },
     #[error(transparent)]
     Query(#[from] ClientError),
     /// A failure of the default server. Its text is that of the first error.
@@ -68,10 +60,7 @@ impl Error {
             | Error::WarnAboveCritical
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
-            Error::Resolve { .. }
-            | Error::NoAddress { .. }
-            | Error::NoServerNamed(_)
-            | Error::Query(ClientError::NoResponse { .. }) => 3,
+            Error::NoServerNamed(_) | Error::Query(ClientError::NoResponse { .. }) => 3,
         }
     }
 }

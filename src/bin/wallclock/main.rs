@@ -5,6 +5,7 @@
 
 mod args;
 mod error;
+mod feed;
 mod offset;
 mod output;
 mod servers;
@@ -59,13 +60,13 @@ fn print_generated(mode: GenerateMode) -> Result<u8, Error> {
 /// Queries the servers and prints the time of the first that responds.
 fn print_time(args: &Args) -> Result<u8, Error> {
     let format = args.format()?;
-    let servers = servers::addresses(args)?;
-    let formats = if args.utc {
-        utc::formats()?
-    } else {
-        vec![format]
+    let formats = match args.utc {
+        true => utc::formats()?,
+        false => vec![format],
     };
-    let response = query(&servers, &formats, args.retry_policy()).map_err(|error| match error {
+    let mut servers = servers::resolver(args);
+    let result = query(&mut servers, &formats, args.retry_policy());
+    let response = result.map_err(|error| match error {
         ClientError::NoResponse { .. } if !args.names_a_server() => Error::NoServerNamed(error),
         error => Error::Query(error),
     })?;

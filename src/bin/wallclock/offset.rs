@@ -10,27 +10,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use wallclock::client::chrony::ChronyFeed;
-use wallclock::client::measure::measure_all;
+use wallclock::client::measure::{MeasureError, ServerOffsets, measure_all};
 use wallclock::client::query::RetryPolicy;
+use wallclock::client::resolve::Resolver;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
+use wallclock::offset::{MeasurementConfig, Offset, SECOND};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Report, ServerResult, Status, Summary};
+use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
-use crate::output::{print_error, print_line, print_plugin_line, show};
+use crate::feed::Feed;
+use crate::output::{print_error, print_line, show, try_print_line_at};
 use crate::servers;
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Minimum time between two measurements of a monitoring plugin that has no status yet.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
@@ -40,19 +45,12 @@ pub fn run(args: &Args) -> Result<u8, Error> {
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
-    let servers = match (servers::addresses(args), limits) {
-        (Ok(servers), _) => servers,
-        (Err(error), None) => return Err(error),
-        (Err(error), Some(_)) => {
-            // A monitoring system reads only standard output.
-            let line = Status::Unknown.plugin_line(&error_chain(&error));
-            return Ok(print_plugin_line(Status::Unknown, &line));
-        }
-    };
-    let command = OffsetCommand {
-        servers: servers.iter().map(|server| server.address).collect(),
+    let (time_limit, repeat) = offset_args.deadline();
+    let mut command = OffsetCommand {
+        servers: servers::resolver(args),
         config: offset_args.measurement_config(),
         retry_policy: args.retry_policy(),
+        time_limit,
     };
     if let Some(interval) = offset_args.watch {
         // JSON has no time of day, so it needs no zone.
@@ -62,14 +60,29 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         };
         match command.watch(interval, offset_args.json, clock, feed)? {}
     }
-    let report = command.run();
     match limits {
-        Some(limits) => {
-            let (status, line) = report.check(limits);
-            Ok(print_plugin_line(status, &line))
+        Some(limits) if repeat => Ok(print_check(&command.run_until_status(limits), limits)),
+        Some(limits) => Ok(print_check(&command.run(), limits)),
+        None if offset_args.json => print_json(&command.run()),
+        None => print_text(&command.run(), args.server_hint()),
+    }
+}
+
+/// Prints the line of a monitoring plugin. Returns its status.
+fn print_check(report: &Report, limits: Limits) -> u8 {
+    let (status, line) = report.check(limits);
+    let level = match status {
+        Status::Ok => Level::Info,
+        Status::Warning => Level::Warn,
+        Status::Critical | Status::Unknown => Level::Error,
+    };
+    match try_print_line_at(level, &line) {
+        Ok(()) => status as u8,
+        // 1, the status of this error elsewhere, means WARNING.
+        Err(error) => {
+            print_error(error_chain(&error));
+            Status::Unknown as u8
         }
-        None if offset_args.json => print_json(&report),
-        None => print_text(&report),
     }
 }
 
@@ -78,10 +91,10 @@ fn print_json(report: &Report) -> Result<u8, Error> {
     Ok(status(report))
 }
 
-/// Prints the offsets, and on stderr the servers without one.
-fn print_text(report: &Report) -> Result<u8, Error> {
+/// Prints the offsets, and on stderr the servers without one. `hint` follows each error.
+fn print_text(report: &Report, hint: &str) -> Result<u8, Error> {
     for (server, error) in report.failures() {
-        print_error(format_args!("{server}: {error}"));
+        print_error(format_args!("{server}: {error}{hint}"));
     }
     if report.any_offset() {
         print_line(report.text().trim_end().as_bytes())?;
@@ -99,22 +112,44 @@ fn status(report: &Report) -> u8 {
 }
 
 /// Which servers to measure, and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OffsetCommand {
     /// The servers, all measured at the same time.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Resolver,
     /// The samples to take from each.
     pub config: MeasurementConfig,
     /// The retries for each.
     pub retry_policy: RetryPolicy,
+    /// The maximum time of a measurement.
+    pub time_limit: Duration,
 }
 
 impl OffsetCommand {
+    /// Measures all servers until the status of a monitoring plugin is not UNKNOWN, or until the
+    /// time limit.
+    fn run_until_status(&mut self, limits: Limits) -> Report {
+        let deadline = Instant::now() + self.time_limit;
+        loop {
+            let next = Instant::now() + REPEAT_INTERVAL;
+            let report = self.run_until(deadline);
+            let (status, _) = report.check(limits);
+            if status != Status::Unknown || next.max(Instant::now()) >= deadline {
+                return report;
+            }
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Measures all servers once, within the time limit.
+    fn run(&mut self) -> Report {
+        self.run_until(Instant::now() + self.time_limit)
+    }
+
     /// Measures all servers once.
     ///
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
     /// that is a terminal.
-    pub fn run(&self) -> Report {
+    fn run_until(&mut self, deadline: Instant) -> Report {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
         let progress = |server: SocketAddr, offset: Offset| {
@@ -126,16 +161,17 @@ impl OffsetCommand {
                 *last_update = Some(Instant::now());
             }
         };
-        let results = measure_all(&self.servers, self.config, self.retry_policy, &progress);
+        let results = measure_all(
+            &mut self.servers,
+            self.config,
+            self.retry_policy,
+            deadline,
+            &progress,
+        );
         if locked(&last_update).is_some() {
             show("\r\x1b[K");
         }
-        let to_server_result = |(server, result): (&SocketAddr, Result<_, _>)| ServerResult {
-            name: server.to_string(),
-            outcome: result.map_err(|error| error_chain(&error)),
-        };
-        let results = self.servers.iter().zip(results);
-        Report::new(results.map(to_server_result).collect())
+        Report::new(results.into_iter().flat_map(server_results).collect())
     }
 
     /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
@@ -147,17 +183,16 @@ impl OffsetCommand {
     ///
     /// Standard output is closed, or the signals can't be caught.
     pub fn watch(
-        &self,
+        &mut self,
         interval: Duration,
         json: bool,
         clock: Clock,
-        feed: Option<ChronyFeed>,
+        mut feed: Option<Feed>,
     ) -> Result<Infallible, Error> {
         let terminal = io::stdout().is_terminal();
         let summary = Arc::new(Mutex::new(Summary::default()));
         exit_on_signal(Arc::clone(&summary), !json, terminal).map_err(Error::Signals)?;
         let mut formatter = LineFormatter::new(clock, terminal);
-        let mut feed = feed.map(Feed::new);
         let mut due = Instant::now();
         loop {
             let report = self.run();
@@ -173,8 +208,8 @@ impl OffsetCommand {
                 summary.add(estimate);
                 print_line(line.trim_end().as_bytes())?;
             }
-            if let (Some(feed), Some(estimate)) = (&mut feed, estimate) {
-                feed.send(estimate);
+            if let Some(feed) = &mut feed {
+                feed.send(&report);
             }
             due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -231,31 +266,22 @@ impl LineFormatter {
     }
 }
 
-/// Sends offsets to chronyd and reports failures.
-struct Feed {
-    chronyd: ChronyFeed,
-    failed: bool,
-}
-
-impl Feed {
-    fn new(chronyd: ChronyFeed) -> Feed {
-        Feed {
-            chronyd,
-            failed: false,
+/// Returns the results of one server: one for each address or, without an address, the reason.
+fn server_results(server: ServerOffsets) -> Vec<ServerResult> {
+    let offsets = match server.offsets {
+        Ok(offsets) => offsets,
+        Err(error) => {
+            return vec![ServerResult {
+                name: server.endpoint.to_string(),
+                outcome: Err(error_chain(&error)),
+            }];
         }
-    }
-
-    /// Sends one sample. Of several failures in a row only the first is reported, because a restart
-    /// of chronyd is over soon.
-    fn send(&mut self, estimate: Estimate) {
-        let result = self.chronyd.send(estimate);
-        if let Err(error) = &result
-            && !self.failed
-        {
-            print_error(format_args!("feed chronyd: {}", error_chain(error)));
-        }
-        self.failed = result.is_err();
-    }
+    };
+    let to_result = |(address, result): (SocketAddr, Result<_, MeasureError>)| ServerResult {
+        name: address.to_string(),
+        outcome: result.map_err(|error| error_chain(&error)),
+    };
+    offsets.into_iter().map(to_result).collect()
 }
 
 /// Starts a thread that waits for SIGINT or SIGTERM, prints the summary if `print` is set, and ends
@@ -265,7 +291,7 @@ fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> 
     for signal in [SIGINT, SIGTERM] {
         pipe::register(signal, sender.try_clone()?)?;
     }
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         // It blocks until a signal arrives. The result does not matter.
         let _ = receiver.read(&mut [0]);
         let summary = locked(&summary);
@@ -275,7 +301,7 @@ fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> 
             let _ = write!(io::stdout(), "{newline}{}", summary.text());
         }
         process::exit(if summary.any_offset() { 0 } else { 3 });
-    });
+    })?;
     Ok(())
 }
 

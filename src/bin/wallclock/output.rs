@@ -2,13 +2,14 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use log::Level;
 use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
+use wallclock::cli::logging::journal_prefix;
 use wallclock::client::query::printable;
-use wallclock::error::error_chain;
 use wallclock::protocol::MAX_RESPONSE_LEN;
-use wallclock::report::Status;
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
 
@@ -73,23 +74,30 @@ fn is_layout(byte: &u8) -> bool {
     matches!(byte, b'\n' | b'\t')
 }
 
-/// Prints the line of a monitoring plugin. Returns the exit status.
-///
-/// It is UNKNOWN if the line can't be written: 1, the status of other errors, means WARNING.
-pub fn print_plugin_line(status: Status, line: &str) -> u8 {
+/// Writes a line to standard output, with the priority of this level if that is the journal.
+/// A reader that is gone is an error like any other.
+pub fn try_print_line_at(level: Level, text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match write_line(&mut out, line.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => status as u8,
-        Err(error) => {
-            print_error(error_chain(&Error::Write(error)));
-            Status::Unknown as u8
-        }
-    }
+    let prefix = journal_prefix(out.as_fd(), level);
+    write_line(&mut out, format!("{prefix}{text}").as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Error::Write)
 }
 
-/// Writes an error or a warning to standard error, in one line.
+/// Writes an error to standard error, in one line.
 pub fn print_error(message: impl Display) {
-    show(&format!("wallclock: {message}\n"));
+    print_message(Level::Error, message);
+}
+
+/// Writes a warning to standard error, in one line.
+pub fn print_warning(message: impl Display) {
+    print_message(Level::Warn, message);
+}
+
+/// Writes a line to standard error, with the priority of this level if that is the journal.
+fn print_message(level: Level, message: impl Display) {
+    let prefix = journal_prefix(io::stderr().as_fd(), level);
+    show(&format!("{prefix}wallclock: {message}\n"));
 }
 
 /// Writes to standard error. If that is full or closed, no place is left to report it, and the exit

@@ -61,6 +61,15 @@ fn error_response_is_status_1() {
 }
 
 #[test]
+fn response_with_directives_is_status_1() {
+    let (address, _requests) = start_server(|_, request| vec![request.to_vec()]);
+    let (output, _) = run(wallclock_long_timeout().args(["-s", &address, "%T %q"]));
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stdout), (Some(1), ""));
+    assert!(stderr.ends_with("its response is \"%T %q\"\n"), "{stderr}");
+}
+
+#[test]
 fn bad_format_is_status_2_and_is_not_sent() {
     let (silent, address) = silent_server();
     let long = format!("%d{}", "x".repeat(1006));
@@ -307,9 +316,8 @@ fn unresolvable_name_does_not_stop_the_others() {
         &address.to_string(),
         "%Z",
     ]));
-    let (status, stdout, stderr) = parts(&output);
-    assert_eq!((status, stdout), (Some(0), "UTC\n"));
-    assert!(stderr.contains("no-such-host.invalid"), "{stderr}");
+    // The name may still be unresolved when the other server has responded.
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
 }
 
 #[test]

@@ -17,7 +17,8 @@ pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Offset {
         timeout: HANG_TIMEOUT,
         attempts: 1,
     };
-    measure::measure(server, config, policy, &|_| ()).expect("an offset")
+    let deadline = Instant::now() + HANG_TIMEOUT;
+    measure::measure(server, config, policy, deadline, &|_| ()).expect("an offset")
 }
 
 /// Runs `wallclock` with these servers.
@@ -28,6 +29,11 @@ pub fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
     };
     for server in servers {
         command.args(["--server", &server.to_string()]);
+    }
+    // A plugin with a deadline measures again. Others end with their measurement.
+    let is_plugin = ["--warn", "--critical"].map(|option| arguments.contains(&option));
+    if is_plugin == [false, false] && !arguments.contains(&"--deadline") {
+        command.args(["--deadline", &HANG_TIMEOUT.as_secs().to_string()]);
     }
     command
         .args(arguments)

@@ -4,6 +4,7 @@ mod arguments;
 mod bound;
 mod chrony;
 mod clients;
+mod deadline;
 mod majority;
 mod plugin;
 mod servers;

@@ -58,3 +58,24 @@ pub fn whole_second_server(lag: Duration) -> SocketAddr {
     });
     address
 }
+
+/// Starts a thread that passes requests on to a server, and each response back after a delay. It
+/// has one client at a time.
+pub fn slow_relay(server: SocketAddr, delay: Duration) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("a bound socket");
+    let to_server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    to_server.connect(server).expect("a connected socket");
+    thread::spawn(move || {
+        let mut buf = [0; 2048];
+        while let Ok((length, client)) = socket.recv_from(&mut buf) {
+            let _ = to_server.send(&buf[..length]);
+            let Ok(length) = to_server.recv(&mut buf) else {
+                return;
+            };
+            thread::sleep(delay);
+            let _ = socket.send_to(&buf[..length], client);
+        }
+    });
+    address
+}

@@ -14,7 +14,7 @@ fn watch(server: SocketAddr) -> Command {
     let mut command = wallclock();
     command
         .args(["--server", &server.to_string(), "--watch", "0.05"])
-        .args(["--timeout", "60"])
+        .args(["--timeout", "60", "--deadline", "60"])
         .stdout(Stdio::piped());
     command
 }
@@ -52,7 +52,7 @@ fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
         return;
     }
     let (_server, address) = start_daemon();
-    let arguments = format!("--server {address} --watch 0.05 --timeout 60");
+    let arguments = format!("--server {address} --watch 0.05 --timeout 60 --deadline 60");
     let is_enough = |screen: &str| screen.matches(" s ± ").count() >= 6;
     let (screen, status) = run_on_terminal(&arguments, is_enough);
     println!("{screen}");
