@@ -268,24 +268,25 @@ impl Args {
         Ok(format)
     }
 
-    /// Returns the servers to query.
+    /// Returns the servers to query, each once.
     pub fn servers(&self) -> Vec<Endpoint> {
-        match &self.server[..] {
-            [] => vec![Endpoint::default()],
-            lists => lists.iter().flat_map(|list| list.0.clone()).collect(),
+        if self.server.is_empty() {
+            return vec![Endpoint::default()];
         }
+        let mut servers = Vec::new();
+        for server in self.server.iter().flat_map(|list| &list.0) {
+            if !servers.contains(server) {
+                servers.push(server.clone());
+            }
+        }
+        servers
     }
 
-    /// Whether a server is named, by an option or in the environment.
-    pub fn names_a_server(&self) -> bool {
-        !self.server.is_empty()
-    }
-
-    /// Returns what to add to an error if no server is named.
+    /// Returns what to add to an error if no server is named, by an option or in the environment.
     pub fn server_hint(&self) -> &'static str {
-        match self.names_a_server() {
-            true => "",
-            false => "; name a server with -s or WALLCLOCK_SERVER",
+        match self.server.is_empty() {
+            true => "; name a server with -s or WALLCLOCK_SERVER",
+            false => "",
         }
     }
 

@@ -31,10 +31,10 @@ pub enum Error {
     #[error("read the local time zone")]
     Zone(#[from] ZoneError),
     #[error(transparent)]
-    Query(#[from] ClientError),
-    /// A failure of the default server. Its text is that of the first error.
-    #[error("{0}; name a server with -s or WALLCLOCK_SERVER")]
-    NoServerNamed(ClientError),
+    Refused(ClientError),
+    /// No server responded. Holds what to add to the text.
+    #[error("{0}{1}")]
+    NoResponse(ClientError, &'static str),
     #[error("the response \"{0}\" is not a number of seconds")]
     NoSeconds(String),
     #[error("catch signals")]
@@ -47,10 +47,7 @@ impl Error {
     /// Returns the exit status, as in the manual page.
     pub fn status(&self) -> u8 {
         match self {
-            Error::Query(ClientError::Refused { .. })
-            | Error::NoSeconds(_)
-            | Error::Signals(_)
-            | Error::Write(_) => 1,
+            Error::Refused(_) | Error::NoSeconds(_) | Error::Signals(_) | Error::Write(_) => 1,
             Error::Format(_)
             | Error::NoDirective
             | Error::HostAsFormat(_)
@@ -60,7 +57,7 @@ impl Error {
             | Error::WarnAboveCritical
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
-            Error::NoServerNamed(_) | Error::Query(ClientError::NoResponse { .. }) => 3,
+            Error::NoResponse(..) => 3,
         }
     }
 }

@@ -38,7 +38,9 @@ impl Feed {
             Err(reason) => {
                 if let Some(length) = self.outage.warning_is_due(now) {
                     let seconds = length.as_secs();
-                    print_warning(&format!("no sample for chronyd for {seconds} s: {reason}"));
+                    print_warning(format_args!(
+                        "no sample for chronyd for {seconds} s: {reason}"
+                    ));
                 }
             }
         }

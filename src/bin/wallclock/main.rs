@@ -67,8 +67,8 @@ fn print_time(args: &Args) -> Result<u8, Error> {
     let mut servers = servers::resolver(args);
     let result = query(&mut servers, &formats, args.retry_policy());
     let response = result.map_err(|error| match error {
-        ClientError::NoResponse { .. } if !args.names_a_server() => Error::NoServerNamed(error),
-        error => Error::Query(error),
+        ClientError::Refused { .. } => Error::Refused(error),
+        ClientError::NoResponse { .. } => Error::NoResponse(error, args.server_hint()),
     })?;
     let text = match args.utc {
         true => utc::render(&response.text, &format)?,

@@ -35,7 +35,12 @@ fn error_without_a_named_server_says_how_to_name_one() {
     let Ok(_silent) = UdpSocket::bind("127.0.0.1:9527") else {
         return skip("the default port is in use");
     };
-    for (arguments, is_named) in [(&[][..], false), (&["-s", "127.0.0.1"], true)] {
+    for (arguments, is_named) in [
+        (&[][..], false),
+        (&["--offset"], false),
+        (&["-s", "127.0.0.1"], true),
+        (&["-s", "127.0.0.1", "--offset"], true),
+    ] {
         let mut command = wallclock();
         let (output, _) = run(command.args(["-t", "0.01", "-r", "0"]).args(arguments));
         let (status, _, stderr) = parts(&output);

@@ -160,4 +160,19 @@ fn error_in_a_pipe_is_one_line_of_text() {
         assert!(!line.contains(char::is_control), "{line:?}");
         assert!(!line.contains("os error"), "{line}");
     }
+    let (output, _) = run(wallclock().arg("--help"));
+    let (_, help, _) = parts(&output);
+    let is_text = |c: char| c == '\n' || !c.is_control();
+    assert!(help.chars().all(is_text), "{help:?}");
+}
+
+#[test]
+fn message_is_printed_once() {
+    let (_closed, closed) = closed_port();
+    for server in ["no-such-host.invalid:5", &closed.to_string()] {
+        let (output, _) = run(wallclock_long_timeout().args(["-s", server, "-s", server]));
+        let (status, _, stderr) = parts(&output);
+        assert_eq!(status, Some(3), "{stderr}");
+        assert_eq!(stderr.matches(server).count(), 1, "{stderr}");
+    }
 }
