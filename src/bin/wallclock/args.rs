@@ -208,7 +208,7 @@ const AFTER_HELP: &str = "\
 A name may have several addresses. All addresses are tried in order until one responds; those that \
 do not respond are tried N times more. Names are resolved at the same time, and each server is \
 tried as soon as its addresses are known. So it ends after at most (1 + addresses) x (1 + N) x \
-SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once. \
+SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once.
 With --offset and the options below it, --deadline is the longest time.
 
 Exit status:
