@@ -9,7 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::offset::{Estimate, Nanos, SECOND};
+use crate::offset::{Interval, Nanos, Precision, SECOND, ServerClock};
 
 /// The last field of each sample: `SOCK` in ASCII.
 const MAGIC: i32 = 0x534f_434b;
@@ -18,23 +18,23 @@ const MAGIC: i32 = 0x534f_434b;
 /// round trip, which is twice as long, as `delay 0.001`.
 const MAX_BOUND: Nanos = 500_000;
 
-/// The same for servers of whole seconds, to which their tick is added: `delay 0.03` with the
-/// default tick.
-const MAX_BOUND_OF_WHOLE_SECONDS: Nanos = 5_000_000;
+/// The same for servers of whole seconds and coarse clocks, to which their tick is added: `delay
+/// 0.03` with the default tick.
+const MAX_BOUND_WITH_TICK: Nanos = 5_000_000;
 
 /// How long there may be nothing to send before a warning.
 const OUTAGE: Duration = Duration::from_secs(60);
 
-/// Returns the default of the maximum bound of a sample, for servers of this resolution, which is 1
-/// ns, or one second and a tick.
+/// Returns the default of the maximum bound of a sample: that of the most precise of these servers.
 ///
 /// chronyd takes the middle of the interval for the offset, and adds its own constant for the error
 /// (half of `delay`). So an interval that is wider than this constant must not be sent.
-pub fn max_bound(resolution: Nanos) -> Nanos {
-    match resolution - SECOND {
-        ..0 => MAX_BOUND,
-        tick => MAX_BOUND_OF_WHOLE_SECONDS + tick,
-    }
+pub fn max_bound<'a>(servers: impl Iterator<Item = &'a ServerClock>) -> Nanos {
+    let max_bound = |server: &ServerClock| match server.precision {
+        Precision::Nanoseconds => MAX_BOUND,
+        Precision::Coarse | Precision::Seconds => MAX_BOUND_WITH_TICK + server.tick,
+    };
+    servers.map(max_bound).min().unwrap_or(MAX_BOUND)
 }
 
 /// Decides when to warn that there is nothing to send.
@@ -69,17 +69,17 @@ impl Outage {
     }
 }
 
-/// Encodes an estimate as `struct sock_sample` of a 64-bit machine, in native byte order.
+/// Encodes an offset at this time of the local clock as `struct sock_sample` of a 64-bit machine,
+/// in native byte order.
 ///
 /// The fields are the local time (`struct timeval`), the offset (true time minus local time, in
 /// seconds), pulse, leap, padding and magic.
-pub fn sample(estimate: Estimate) -> [u8; 40] {
-    let seconds = estimate.as_of.div_euclid(SECOND);
-    let nanos = estimate.as_of.rem_euclid(SECOND);
+pub fn sample(offset: Interval, time: Nanos) -> [u8; 40] {
+    let (seconds, nanos) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
     let mut bytes = [0; 40];
     bytes[0..8].copy_from_slice(&(seconds as i64).to_ne_bytes());
     bytes[8..16].copy_from_slice(&((nanos / 1000) as i64).to_ne_bytes());
-    bytes[16..24].copy_from_slice(&to_seconds(estimate.interval.middle()).to_ne_bytes());
+    bytes[16..24].copy_from_slice(&to_seconds(offset.middle()).to_ne_bytes());
     bytes[36..40].copy_from_slice(&MAGIC.to_ne_bytes());
     bytes
 }
@@ -117,23 +117,21 @@ impl ChronyFeed {
     /// # Errors
     ///
     /// Those of [`new`](Self::new), or the socket's queue is full. A later sample may succeed.
-    pub fn send(&self, estimate: Estimate) -> io::Result<()> {
-        self.socket.send_to(&sample(estimate), &self.path).map(drop)
+    pub fn send(&self, offset: Interval, time: Nanos) -> io::Result<()> {
+        let sample = sample(offset, time);
+        self.socket.send_to(&sample, &self.path).map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offset::Interval;
+    use crate::offset::Estimate;
 
     #[test]
     fn sample_has_the_layout_of_sock_sample() {
-        let estimate = Estimate {
-            interval: Interval::around(-250_000_000, 4_000),
-            as_of: 1_783_213_507_123_456_789,
-        };
-        let bytes = sample(estimate);
+        let offset = Interval::around(-250_000_000, 4_000);
+        let bytes = sample(offset, 1_783_213_507_123_456_789);
         assert_eq!(bytes[0..8], 1_783_213_507i64.to_ne_bytes());
         assert_eq!(bytes[8..16], 123_456i64.to_ne_bytes());
         assert_eq!(bytes[16..24], (-0.25f64).to_ne_bytes());
@@ -142,14 +140,28 @@ mod tests {
     }
 
     #[test]
-    fn maximum_bound_of_whole_seconds_includes_the_tick() {
-        for (resolution, bound) in [
-            (1, 500_000),
-            (SECOND - 1, 500_000),
-            (SECOND, 5_000_000),
-            (SECOND + 10_000_000, 15_000_000),
+    fn maximum_bound_is_that_of_the_most_precise_server() {
+        let server = |precision| ServerClock {
+            estimate: Estimate {
+                interval: Interval::around(0, 1),
+                as_of: 0,
+                max_slew: 0,
+            },
+            round_trip: 1,
+            samples: 1,
+            precision,
+            tick: 10_000_000,
+            restarts: 0,
+            duration: 1,
+        };
+        for (precisions, expected) in [
+            (&[Precision::Nanoseconds][..], 500_000),
+            (&[Precision::Coarse], 15_000_000),
+            (&[Precision::Seconds], 15_000_000),
+            (&[Precision::Seconds, Precision::Nanoseconds], 500_000),
         ] {
-            assert_eq!(max_bound(resolution), bound, "{resolution}");
+            let servers: Vec<_> = precisions.iter().copied().map(server).collect();
+            assert_eq!(max_bound(servers.iter()), expected, "{precisions:?}");
         }
     }
 

@@ -11,8 +11,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
 use crate::error::error_chain;
+use crate::offset::Nanos;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
 
@@ -86,10 +88,10 @@ pub struct UdpClient {
 pub struct QueryResponse {
     /// The formatted time, as the server sent it: any bytes.
     pub text: Vec<u8>,
-    /// Read before the request was sent.
-    pub sent_at: Instant,
-    /// Read after the response was received.
-    pub received_at: Instant,
+    /// The raw clock, read before the request was sent.
+    pub sent_at: Nanos,
+    /// The raw clock, read after the response was received.
+    pub received_at: Nanos,
 }
 
 impl UdpClient {
@@ -135,11 +137,12 @@ impl UdpClient {
         let tag = new_tag()?;
         let request = [&tag[..], format.bytes()].concat();
         let mut buf = vec![0; RECV_BUF_SIZE];
-        let sent_at = Instant::now();
+        let start = Instant::now();
+        let sent_at = raw_time();
         self.socket.send(&request)?;
         let (mut wait, mut refusal) = (timeout, None);
         loop {
-            let left = wait.saturating_sub(sent_at.elapsed());
+            let left = wait.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(refusal.unwrap_or(QueryError::Timeout(timeout)));
             }
@@ -157,8 +160,8 @@ impl UdpClient {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let received_at = Instant::now();
-            let round_trip = received_at - sent_at;
+            let received_at = raw_time();
+            let round_trip = start.elapsed();
             match parse_response(&buf[..length], &tag, format) {
                 Some(Err(error @ QueryError::Refused(_))) if refusal.is_none() => {
                     let doubt = self.longest_round_trip.get().max(MIN_DOUBT);
@@ -265,14 +268,20 @@ impl RetryPolicy {
     /// The last try waits for `timeout`, each other one for a random time from half of that up:
     /// clients that failed at the same time do not all try again at the same time.
     pub fn wait(self, attempts_left: u32) -> Duration {
-        match getrandom::u32() {
-            Ok(random) if attempts_left > 1 => {
-                let part = f64::from(random) / f64::from(u32::MAX);
-                self.timeout.mul_f64(0.5 + part / 2.0).min(self.timeout)
-            }
-            _ => self.timeout,
+        match attempts_left {
+            0 | 1 => self.timeout,
+            _ => random_wait(self.timeout),
         }
     }
+}
+
+/// Returns a random part of a time-out, at least half. Without random numbers it is all of it.
+pub(super) fn random_wait(timeout: Duration) -> Duration {
+    let Ok(random) = getrandom::u32() else {
+        return timeout;
+    };
+    let part = f64::from(random) / f64::from(u32::MAX);
+    timeout.mul_f64(0.5 + part / 2.0).min(timeout)
 }
 
 /// One address of a server.

@@ -42,8 +42,15 @@ pub enum Family {
 }
 
 impl Family {
-    /// Returns the addresses of this family.
+    /// Returns the addresses of this family. IPv4 addresses that are written as IPv6
+    /// (`::ffff:127.0.0.1`) become IPv4.
     fn filter(self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ResolveError> {
+        for address in &mut addresses {
+            // A zone stays.
+            if address.ip() != address.ip().to_canonical() {
+                address.set_ip(address.ip().to_canonical());
+            }
+        }
         addresses.retain(|address| match address {
             SocketAddr::V4(_) => self != Family::V6,
             SocketAddr::V6(_) => self != Family::V4,
@@ -65,7 +72,8 @@ pub struct Resolver {
     receiver: Receiver<(usize, LookupResult)>,
 }
 
-type LookupResult = Result<Vec<SocketAddr>, ResolveError>;
+/// What the lookup of a name returns.
+pub type LookupResult = Result<Vec<SocketAddr>, ResolveError>;
 
 #[derive(Debug)]
 struct Server {
@@ -205,9 +213,78 @@ impl Resolver {
     }
 }
 
+/// A server with its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The server as the user writes it, with its port.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Adds a host, or its addresses to the first of the hosts that have the same name or share an
+/// address with it. If it shares addresses with several hosts, these become one too.
+pub fn add_host(hosts: &mut Vec<Host>, new: Host) {
+    let is_same = |host: &Host| {
+        host.name == new.name || host.addresses.iter().any(|it| new.addresses.contains(it))
+    };
+    let position = hosts.iter().position(is_same).unwrap_or(hosts.len());
+    let mut same: Vec<_> = hosts.extract_if(.., |host| is_same(host)).collect();
+    same.push(new);
+    let mut merged = Host {
+        name: same[0].name.clone(),
+        addresses: Vec::new(),
+    };
+    for address in same.into_iter().flat_map(|host| host.addresses) {
+        if !merged.addresses.contains(&address) {
+            merged.addresses.push(address);
+        }
+    }
+    hosts.insert(position, merged);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn host(name: &str, addresses: &[u8]) -> Host {
+        let address = |&last| SocketAddr::from(([10, 0, 0, last], 9527));
+        Host {
+            name: name.to_owned(),
+            addresses: addresses.iter().map(address).collect(),
+        }
+    }
+
+    #[test]
+    fn hosts_that_share_an_address_are_one() {
+        for (added, expected) in [
+            (
+                vec![host("a", &[1, 2]), host("b", &[3])],
+                vec![host("a", &[1, 2]), host("b", &[3])],
+            ),
+            (
+                vec![host("a", &[1, 2]), host("b", &[3]), host("c", &[4, 2])],
+                vec![host("a", &[1, 2, 4]), host("b", &[3])],
+            ),
+            (
+                vec![host("a", &[1]), host("b", &[2]), host("c", &[3, 2, 1])],
+                vec![host("a", &[1, 2, 3])],
+            ),
+            (
+                vec![host("a", &[1]), host("b", &[2]), host("c", &[2, 3])],
+                vec![host("a", &[1]), host("b", &[2, 3])],
+            ),
+            (vec![host("a", &[1, 1])], vec![host("a", &[1])]),
+            (
+                vec![host("a", &[]), host("b", &[]), host("a", &[])],
+                vec![host("a", &[]), host("b", &[])],
+            ),
+        ] {
+            let mut hosts = Vec::new();
+            added.into_iter().for_each(|new| add_host(&mut hosts, new));
+            assert_eq!(hosts, expected);
+        }
+    }
 
     fn resolver(servers: &[&str], family: Family) -> Resolver {
         let endpoints = servers

@@ -10,7 +10,7 @@ use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
 use wallclock::endpoint::{Endpoint, EndpointError};
-use wallclock::offset::{MeasurementConfig, Nanos, TICK};
+use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
 use wallclock::strftime::Format;
@@ -99,15 +99,14 @@ pub struct OffsetArgs {
     /// Print how far each server's clock is ahead of this one, ± a bound that is certain
     ///
     /// All servers are measured at the same time. With several servers a last line shows what the
-    /// majority agrees on; each address of a name counts as a server. Every option below implies
-    /// this one.
+    /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every option
+    /// below implies this one.
     #[arg(long)]
     pub offset: bool,
 
     /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
-    /// Default: 8 (more from a server on this machine if no response was fast); of whole seconds as
-    /// many as narrow the bound, 15 to 60 in 2 to 4 s.
+    /// Default: 8; of whole seconds as many as narrow the bound, 15 to 60 in 2 to 4 s.
     #[arg(
         long,
         value_name = "N",
@@ -116,17 +115,18 @@ pub struct OffsetArgs {
     )]
     samples: Option<u32>,
 
-    /// Maximum lag of a server that supports only whole seconds [default: 0.01]
+    /// Maximum lag of a server with whole seconds or a coarse clock, 1 at most [default: 0.01]
     ///
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to one
-    /// tick of its kernel, 1 to 10 ms. The bound is wider by as much. The offset of the seconds as
-    /// reported is shown too, to about a millisecond. With 0, for a server that is known to read
-    /// its clock, the bound narrows to the round trip.
+    /// tick of its kernel, 1 to 10 ms. So does CLOCK_REALTIME_COARSE, which is recognised. The bound
+    /// is wider by as much. The offset of whole seconds as reported is shown too, to about a
+    /// millisecond. With 0, for a server that is known to read its clock, the bound narrows to the
+    /// round trip.
     #[arg(
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
+        value_parser = tick,
         allow_negative_numbers = true
     )]
     tick: Option<Nanos>,
@@ -143,6 +143,18 @@ pub struct OffsetArgs {
         value_parser = seconds
     )]
     deadline: Option<Duration>,
+    /// Assume that a server's clock runs at most PPM faster or slower than this machine's oscillator
+    ///
+    /// Default: 100000 (10 %) for a server with nanoseconds, more than chronyd and the kernel slew a
+    /// clock; 500 for one with whole seconds. The errors of both oscillators are included, how this
+    /// machine's clock is slewed is not: samples are timed with CLOCK_MONOTONIC_RAW.
+    #[arg(
+        long,
+        value_name = "PPM",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(Ppm).range(1..1_000_000)
+    )]
+    max_slew: Option<Ppm>,
 
     /// Print one JSON object in one line
     #[arg(long)]
@@ -191,8 +203,8 @@ pub struct OffsetArgs {
 
     /// Maximum bound of an offset that chronyd gets [default: 0.0005]
     ///
-    /// Where all servers support only whole seconds the default is 0.005 plus --tick. chrony.conf
-    /// has to have at least twice this value as the `delay` of the reference clock.
+    /// Where all servers support only whole seconds, or have a coarse clock, the default is 0.005 plus
+    /// --tick. chrony.conf has to have at least twice this value as the `delay` of the reference clock.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -209,7 +221,6 @@ A name may have several addresses. All addresses are tried in order until one re
 do not respond are tried N times more. Names are resolved at the same time, and each server is \
 tried as soon as its addresses are known. So it ends after at most (1 + addresses) x (1 + N) x \
 SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once.
-With --offset and the options below it, --deadline is the longest time.
 
 Exit status:
   0  time received
@@ -219,7 +230,7 @@ Exit status:
   3  no response
 With --offset and --json:
   0  more than half of the servers that responded agree on an offset
-  1  responses, but no majority
+  1  responses, but no majority, or servers that contradict themselves or each other
 With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
@@ -227,7 +238,8 @@ With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly not off by more than the lower limit
   1  WARNING   certainly off by more than --warn
   2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, an interval that straddles a limit, or no way to print
+  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, or no
+               way to print
 
 Examples:
   wallclock
@@ -296,6 +308,24 @@ impl Args {
             attempts: self.retries + 1,
         }
     }
+
+    pub fn measurement_config(&self) -> MeasurementConfig {
+        let OffsetArgs {
+            samples,
+            tick,
+            max_slew,
+            ..
+        } = self.offset_args;
+        MeasurementConfig {
+            samples,
+            tick: tick.unwrap_or(TICK),
+            max_slew,
+            // A day at most.
+            timeout: self.timeout.as_nanos() as Nanos,
+            attempts: self.retries + 1,
+            deadline: None,
+        }
+    }
 }
 
 impl OffsetArgs {
@@ -306,6 +336,7 @@ impl OffsetArgs {
             samples,
             tick,
             deadline,
+            max_slew,
             json,
             warn,
             critical,
@@ -317,17 +348,11 @@ impl OffsetArgs {
             || samples.is_some()
             || tick.is_some()
             || deadline.is_some()
+            || max_slew.is_some()
             || *json
             || warn.is_some()
             || critical.is_some()
             || watch.is_some()
-    }
-
-    pub fn measurement_config(&self) -> MeasurementConfig {
-        MeasurementConfig {
-            samples: self.samples,
-            tick: self.tick.unwrap_or(TICK),
-        }
     }
 
     /// Returns the limits of the monitoring plugin, `None` if it is not asked for.
@@ -399,7 +424,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a limit or a tick: seconds, 0 included, to nanoseconds.
+/// Parses a tick: seconds, 0 and 1 included, to nanoseconds.
+fn tick(text: &str) -> Result<Nanos, String> {
+    let tick = nonnegative_seconds(text).ok();
+    tick.filter(|tick| *tick <= SECOND)
+        .ok_or_else(|| "not a number of seconds from 0 to 1".to_owned())
+}
+
+/// Parses a limit: seconds, 0 included, to nanoseconds.
 fn nonnegative_seconds(text: &str) -> Result<Nanos, String> {
     match text.parse::<f64>() {
         Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),

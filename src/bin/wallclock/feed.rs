@@ -48,13 +48,12 @@ impl Feed {
 
     /// Returns why there is nothing to send.
     fn send_or_refuse(&mut self, report: &Report) -> Result<(), String> {
-        let (Some(estimate), Some(resolution)) = (report.agreed(), report.finest_resolution())
-        else {
+        let Some(offset) = report.agreed() else {
             let (_, reason) = report.offset_and_remark();
             return Err(reason);
         };
-        let max_bound = self.max_bound.unwrap_or(max_bound(resolution));
-        let bound = estimate.interval.bound();
+        let max_bound = self.max_bound.unwrap_or(max_bound(report.clocks()));
+        let bound = offset.bound();
         if bound > max_bound {
             return Err(format!(
                 "the bound is {}, the maximum {}",
@@ -62,7 +61,7 @@ impl Feed {
                 format_duration(max_bound)
             ));
         }
-        let result = self.chronyd.send(estimate);
+        let result = self.chronyd.send(offset, report.time());
         // Of several failures in a row only the first is reported, because a restart of chronyd is
         // over soon.
         if let Err(error) = &result

@@ -14,15 +14,15 @@ use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use wallclock::client::measure::{MeasureError, ServerOffsets, measure_all};
-use wallclock::client::query::RetryPolicy;
+use wallclock::client::clocks::raw_time;
+use wallclock::client::measure::{HostClocks, MeasureError, measure_all};
 use wallclock::client::resolve::Resolver;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{MeasurementConfig, Offset, SECOND};
+use wallclock::offset::{MeasurementConfig, Nanos, Precision, ServerClock};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
+use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
@@ -48,8 +48,7 @@ pub fn run(args: &Args) -> Result<u8, Error> {
     let (time_limit, repeat) = offset_args.deadline();
     let mut command = OffsetCommand {
         servers: servers::resolver(args),
-        config: offset_args.measurement_config(),
-        retry_policy: args.retry_policy(),
+        config: args.measurement_config(),
         time_limit,
     };
     if let Some(interval) = offset_args.watch {
@@ -106,7 +105,7 @@ fn print_text(report: &Report, hint: &str) -> Result<u8, Error> {
 fn status(report: &Report) -> u8 {
     match report.agreed() {
         Some(_) => 0,
-        None if report.any_offset() => 1,
+        None if report.is_contradictory() => 1,
         None => 3,
     }
 }
@@ -116,10 +115,8 @@ fn status(report: &Report) -> u8 {
 pub struct OffsetCommand {
     /// The servers, all measured at the same time.
     pub servers: Resolver,
-    /// The samples to take from each.
+    /// The samples to take from each address.
     pub config: MeasurementConfig,
-    /// The retries for each.
-    pub retry_policy: RetryPolicy,
     /// The maximum time of a measurement.
     pub time_limit: Duration,
 }
@@ -152,26 +149,26 @@ impl OffsetCommand {
     fn run_until(&mut self, deadline: Instant) -> Report {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
-        let progress = |server: SocketAddr, offset: Offset| {
+        let progress = |server: SocketAddr, clock: ServerClock| {
             let mut last_update = locked(&last_update);
             let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
-            if terminal && offset.resolution >= SECOND && due {
-                let bound = format_duration(offset.estimate.interval.bound());
+            if terminal && clock.precision == Precision::Seconds && due {
+                let bound = format_duration(clock.estimate.interval.bound());
                 show(&format!("\r{server}  ± {bound}\x1b[K"));
                 *last_update = Some(Instant::now());
             }
         };
-        let results = measure_all(
-            &mut self.servers,
-            self.config,
-            self.retry_policy,
-            deadline,
-            &progress,
-        );
+        let left = deadline.saturating_duration_since(Instant::now());
+        let config = MeasurementConfig {
+            // A day at most.
+            deadline: Some(raw_time() + left.as_nanos() as Nanos),
+            ..self.config
+        };
+        let (hosts, now) = measure_all(&mut self.servers, config, &progress);
         if locked(&last_update).is_some() {
             show("\r\x1b[K");
         }
-        Report::new(results.into_iter().flat_map(server_results).collect())
+        Report::new(hosts.into_iter().map(to_host_result).collect(), now)
     }
 
     /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
@@ -196,7 +193,7 @@ impl OffsetCommand {
         let mut due = Instant::now();
         loop {
             let report = self.run();
-            let estimate = report.agreed();
+            let offset = report.agreed();
             let line = if json {
                 report.json()
             } else {
@@ -205,7 +202,7 @@ impl OffsetCommand {
             {
                 // The lock keeps the summary out of the middle of a line.
                 let mut summary = locked(&summary);
-                summary.add(estimate);
+                summary.add(offset, report.now());
                 print_line(line.trim_end().as_bytes())?;
             }
             if let Some(feed) = &mut feed {
@@ -214,6 +211,33 @@ impl OffsetCommand {
             due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+/// A server without an address has one result, which is named like the server.
+fn to_host_result(HostClocks { name, addresses }: HostClocks) -> HostResult {
+    let addresses = match addresses {
+        Ok(addresses) => addresses.into_iter().map(to_address_result).collect(),
+        Err(error) => vec![AddressResult {
+            name: name.clone(),
+            outcome: Err(Failure {
+                reason: error_chain(&error),
+                is_contradiction: false,
+            }),
+        }],
+    };
+    HostResult { name, addresses }
+}
+
+fn to_address_result(
+    (address, result): (SocketAddr, Result<ServerClock, MeasureError>),
+) -> AddressResult {
+    AddressResult {
+        name: address.to_string(),
+        outcome: result.map_err(|error| Failure {
+            reason: error_chain(&error),
+            is_contradiction: matches!(error, MeasureError::Contradiction { .. }),
+        }),
     }
 }
 
@@ -238,10 +262,10 @@ impl LineFormatter {
     fn format(&mut self, report: &Report) -> String {
         let time = self.time();
         let (offset, remark) = report.offset_and_remark();
-        let Some(estimate) = report.agreed().filter(|_| self.terminal) else {
+        let Some(interval) = report.agreed().filter(|_| self.terminal) else {
             return format!("{time}  {offset}{remark}");
         };
-        let (ruler, bar) = self.plot.draw(estimate.interval);
+        let (ruler, bar) = self.plot.draw(interval);
         // Wide enough for most offsets, so that the bars are aligned.
         let head = format!("{time}  {offset:25}  ");
         let width = head.chars().count();
@@ -264,24 +288,6 @@ impl LineFormatter {
             .unwrap_or(0);
         String::from_utf8_lossy(&buf[..length]).into_owned()
     }
-}
-
-/// Returns the results of one server: one for each address or, without an address, the reason.
-fn server_results(server: ServerOffsets) -> Vec<ServerResult> {
-    let offsets = match server.offsets {
-        Ok(offsets) => offsets,
-        Err(error) => {
-            return vec![ServerResult {
-                name: server.endpoint.to_string(),
-                outcome: Err(error_chain(&error)),
-            }];
-        }
-    };
-    let to_result = |(address, result): (SocketAddr, Result<_, MeasureError>)| ServerResult {
-        name: address.to_string(),
-        outcome: result.map_err(|error| error_chain(&error)),
-    };
-    offsets.into_iter().map(to_result).collect()
 }
 
 /// Starts a thread that waits for SIGINT or SIGTERM, prints the summary if `print` is set, and ends

@@ -30,8 +30,7 @@ pub fn render(response: &[u8], format: &Format<'_>) -> Result<Vec<u8>, Error> {
 /// Parses seconds since 1970. `None` for a time that no calendar has.
 fn parse(response: &[u8]) -> Option<LocalTime> {
     let response = std::str::from_utf8(response).ok()?;
-    // Only the time is used, and the tick does not change it.
-    let nanos = ServerTime::parse(response, 0)?.time;
+    let nanos = ServerTime::parse(response)?.time;
     let seconds = nanos.div_euclid(SECOND).try_into().ok()?;
     DateTime::from_timestamp(seconds, 0)?;
     let nanosecond = nanos.rem_euclid(SECOND) as u32;

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{
-    HANG_TIMEOUT, Process, TempDir, libfaketime_or_skip, scratch_dir, skip, skip_without,
-    start_daemon, wallclock,
+    HANG_TIMEOUT, Process, TempDir, libfaketime_or_skip, scratch_dir, skip, skip_without, wallclock,
 };
 
 use super::clients::stdout;
-use super::servers::{shifted_server, slow_relay};
+use super::servers::{shifted_server, slow_server};
 
 /// Waits until a condition holds. chronyd takes some polls to select a source.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -96,8 +95,7 @@ fn chronyd_selects_the_server_and_shows_its_offset() {
 /// Runs `--watch --chrony` for some measurements of a server whose responses take 50 ms. Returns
 /// whether chronyd would have got a sample.
 fn is_sent(arguments: &[&str]) -> bool {
-    let (_daemon, address) = start_daemon();
-    let address = slow_relay(address, Duration::from_millis(50));
+    let address = slow_server(Duration::from_millis(50));
     let directory = TempDir::new("feed");
     let path = directory.path().join("wall.sock");
     let chronyd = UnixDatagram::bind(&path).expect("a socket");

@@ -4,14 +4,13 @@ use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Process, start_daemon, start_daemon_with, wallclock, wallclock_long_timeout};
+use support::{Process, start_daemon_with, wallclock, wallclock_long_timeout};
 
-use super::servers::slow_relay;
+use super::servers::slow_server;
 
 #[test]
 fn slow_server_does_not_extend_the_deadline() {
-    let (_daemon, address) = start_daemon();
-    let address = slow_relay(address, Duration::from_millis(20));
+    let address = slow_server(Duration::from_millis(20));
     for arguments in [
         &["--offset"][..],
         &["--json"],
