@@ -235,7 +235,7 @@ mod tests {
     // 500 ppm of a second, and the uncertainty of both offsets and all clocks.
     #[test]
     fn a_change_of_up_to_500_ppm_is_drift() {
-        for (change, steps) in [(500_204, 0), (500_205, 1)] {
+        for (change, steps) in [(500_202, 0), (500_203, 1)] {
             let mut summary = Summary::default();
             summary.add(Some(interval(-100, 100)), clocks(0, 0));
             let later = interval(change - 100, change + 100);

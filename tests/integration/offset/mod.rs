@@ -10,6 +10,7 @@ mod majority;
 mod odd_servers;
 mod plugin;
 mod servers;
+mod simulation;
 mod slew;
 mod step;
 mod watch;

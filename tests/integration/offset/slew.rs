@@ -38,7 +38,8 @@ fn nanosecond_server_slewed_by_10_percent_is_in_the_bound() {
     }
 }
 
-// 500 ppm are assumed of whole seconds. What contradicts that is reported, or it is in the bound.
+// 500 ppm are assumed of whole seconds. On a machine that is too busy to send a request in time the
+// contradiction may not show; unit tests of the measurement have no such machine.
 #[test]
 fn whole_second_server_slewed_too_fast_is_noticed() {
     std::thread::scope(|scope| {
@@ -48,12 +49,16 @@ fn whole_second_server_slewed_too_fast_is_noticed() {
                 let server = scripted_server("127.0.0.1:0", move |request, _| {
                     Some(with_seconds(request, clock.read()))
                 });
-                let output = run(&[server], &["--json", "--tick", "0"]);
-                let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-                println!("{json}");
-                assert_eq!(output.status.code(), Some(1), "{ppm}: {json}");
-                let error = json["servers"][0]["error"].as_str().expect("an error");
-                assert!(error.contains("contradict"), "{error}");
+                let is_noticed = |_| {
+                    let output = run(&[server], &["--json", "--tick", "0"]);
+                    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                    println!("{json}");
+                    let error = json["servers"][0]["error"].as_str();
+                    let contradicts = error.is_some_and(|it| it.contains("contradict"));
+                    assert_eq!(output.status.code() == Some(1), contradicts, "{json}");
+                    contradicts
+                };
+                assert!((0..10).any(is_noticed), "{ppm}");
             });
         }
     });
