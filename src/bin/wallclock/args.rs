@@ -203,8 +203,8 @@ pub struct OffsetArgs {
 
     /// Maximum bound of an offset that chronyd gets [default: 0.0005]
     ///
-    /// Where all servers have whole seconds or a coarse clock, the default is 0.005 plus --tick. The
-    /// `delay` of the reference clock in chrony.conf has to be at least twice as long.
+    /// Where all servers have whole seconds or a coarse clock, the default is 0.005 plus --tick.
+    /// The `delay` of the reference clock in chrony.conf has to be at least twice as long.
     #[arg(
         long,
         value_name = "SECONDS",
