@@ -121,6 +121,11 @@ impl Faults {
         self.set(3 * CALLS + 1, wait.as_millis() as i32);
     }
 
+    /// Makes only the sends from this local port fail.
+    pub fn set_send_port(&self, port: u16) {
+        self.set(3 * CALLS + 2, port.into());
+    }
+
     /// Sets the clock status that adjtimex(2) reports.
     pub fn set_clock_status(&self, status: ClockStatus) {
         self.set(3 * CALLS, status as i32);
