@@ -70,7 +70,16 @@ mod tests {
             (121, memory(900, 3_001)),
             (181, memory(900, 3_001)),
         ]);
-        let expected = [None, Some(5), None, None, Some(1_995), None, Some(1_001), None];
+        let expected = [
+            None,
+            Some(5),
+            None,
+            None,
+            Some(1_995),
+            None,
+            Some(1_001),
+            None,
+        ];
         assert_eq!(found, expected);
     }
 
