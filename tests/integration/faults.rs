@@ -151,8 +151,9 @@ fn full_send_buffer_is_waited_for_once_per_batch() {
     wait_until("the send does not fail", || {
         daemon.faults.failures(Call::Send) == 3
     });
-    // That wait ended in a time-out, and the second try failed. The next batches are dropped without
-    // a wait: if each had one of its own, the twenty would take twice the limit of this test.
+    // That wait ended in a time-out, and the second try failed. The next batches are dropped
+    // without a wait: if each had one of its own, the twenty would take twice the limit of this
+    // test.
     daemon.faults.set_min_send_wait(HANG_TIMEOUT / 10);
     let start = Instant::now();
     for number in 1..=20 {
