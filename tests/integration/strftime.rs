@@ -223,8 +223,8 @@ fn rule_4_unknown_directive_is_located() {
     }
 }
 
-// There it is a flag of POSIX 2008 and of GNU date. As the directive of chrono it would give another
-// text than the one that was asked for.
+// There it is a flag of POSIX 2008 and of GNU date. As the directive of chrono it would give
+// another text than the one that was asked for.
 #[test]
 fn rule_4_plus_before_digit_or_cfgy_is_refused() {
     for byte in 1..=0x7f {
