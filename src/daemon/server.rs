@@ -65,10 +65,11 @@ struct ServedSocket<'a> {
 
 impl<'a> ServedSocket<'a> {
     fn new(listener: &'a Listener) -> ServedSocket<'a> {
+        let drops = listener.memory().map_or(0, |memory| memory.drops);
         ServedSocket {
             listener,
             send_policy: SendPolicy::default(),
-            drop_monitor: DropMonitor::default(),
+            drop_monitor: DropMonitor::new(drops),
         }
     }
 
