@@ -42,6 +42,17 @@ pub fn start(level: LevelFilter) {
     builder.init();
 }
 
+/// Writes a usage error, which comes before [`start`], to stderr: as a line of the journal or, if
+/// stderr is another file, after the name of the program. A stderr that takes nothing is no error.
+pub fn write_usage_error(program: &str, line: &str) {
+    let mut stderr = io::stderr();
+    let _ = if is_journal(stderr.as_fd()) {
+        writeln!(stderr, "<{}>{line}", priority(Level::Error))
+    } else {
+        writeln!(stderr, "{program}: {line}")
+    };
+}
+
 /// Returns the level for a verbosity: the number of `-v` minus the number of `-q`.
 pub fn level(verbosity: i16) -> LevelFilter {
     match verbosity {
