@@ -51,7 +51,10 @@ fn variable_error(command: &Command, kind: ErrorKind) -> Option<String> {
         ErrorKind::InvalidUtf8 | ErrorKind::InvalidValue | ErrorKind::ValueValidation
     );
     let without_variables = command.clone().mut_args(|option| option.env(None));
-    if !is_of_values || without_variables.try_get_matches().is_err() {
+    let is_of_command_line = without_variables
+        .try_get_matches()
+        .is_err_and(|error| error.kind() == kind);
+    if !is_of_values || is_of_command_line {
         return None;
     }
     command.get_arguments().find_map(|option| {
@@ -92,11 +95,12 @@ pub fn unknown_variables<A: Parser>(prefix: &str) -> Vec<String> {
         .map(|(name, _)| name.to_string_lossy().into_owned())
         .filter(|name| name.starts_with(prefix) && !known.contains(&name.as_str()))
         .map(|name| {
-            let name = name.escape_debug();
-            match nearest(&name.to_string(), &known, prefix.len()) {
-                Some(nearest) => format!("{name} is ignored: no such option; {nearest} is one"),
-                None => format!("{name} is ignored: no such option"),
-            }
+            let suggestion = nearest(&name, &known, prefix.len());
+            let suggestion = suggestion.map_or(String::new(), |known| format!("; {known} is one"));
+            format!(
+                "{} is ignored: no such option{suggestion}",
+                name.escape_debug()
+            )
         })
         .collect()
 }

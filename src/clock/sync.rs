@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::sys::timex::clock_max_error;
 use crate::time::rfc3339;
 
-/// The limit of the maximum error from which on a clock is not synchronised. The kernel reports this
-/// value for a clock that nothing sets, and systemd's timedated has the same limit.
+/// The maximum error from which on a clock is not synchronised. The kernel reports this value for a
+/// clock that nothing sets, and systemd's timedated has the same limit.
 pub const DEFAULT_MAX_ERROR: Duration = Duration::from_secs(16);
 
 /// Whether the system clock is synchronised, as far as that is known.

@@ -57,7 +57,8 @@ pub struct Args {
     /// Limit of the clock's error, more than 0 and at most 16 [default: 16]
     ///
     /// While the maximum error that the kernel reports (adjtimex(2)) is not below this limit, the
-    /// clock counts as not synchronised: the daemon warns, and with --require-sync refuses requests.
+    /// clock counts as not synchronised: the daemon warns, and with --require-sync it refuses
+    /// requests.
     #[arg(
         long,
         value_name = "SECONDS",

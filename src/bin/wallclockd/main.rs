@@ -29,8 +29,8 @@ use wallclock::sys::listen_fds::listen_fds;
 
 use args::Args;
 
-/// How long a service waits after an error that another start would repeat, so that systemd does not
-/// repeat it many times a second. Less than TimeoutStartSec= of the units.
+/// How long a service waits after an error that another start would repeat, so that systemd does
+/// not repeat it many times a second. Less than TimeoutStartSec= of the units.
 const PERMANENT_ERROR_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the daemon does not start; each variant is a step.

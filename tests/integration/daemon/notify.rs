@@ -62,7 +62,10 @@ impl Manager {
     fn wait_for(&self, text: &str) -> String {
         let mut buf = [0; 4096];
         loop {
-            let length = self.socket.recv(&mut buf).expect(text);
+            let length = match self.socket.recv(&mut buf) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                received => received.expect(text),
+            };
             let message = String::from_utf8_lossy(&buf[..length]);
             if message.contains(text) {
                 return message.into_owned();
