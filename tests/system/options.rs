@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use super::documents::{self, run_documented};
 use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TEMPLATE, TIMEOUT, wait_for};
@@ -104,7 +105,12 @@ fn wrong_option_is_shown_and_loses_no_request() {
         ),
     ] {
         machine.sh(&format!("echo {setting} >/etc/default/wallclockd"));
+        let start = Instant::now();
         let restart = machine.try_run(&["systemctl", "restart", SERVICE]);
+        eprintln!(
+            "{setting}: systemctl restart ends after {:?}",
+            start.elapsed()
+        );
         assert!(!restart.status.success(), "{setting}");
         // It failed because the daemon ended, not because of TimeoutStartSec=.
         let stderr = String::from_utf8_lossy(&restart.stderr);

@@ -175,3 +175,15 @@ fn full_stderr_does_not_abort_the_daemon() {
         assert_eq!(status.expect("it runs").code(), Some(2), "{variable}");
     }
 }
+
+#[test]
+fn wrong_rust_log_causes_a_warning() {
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("RUST_LOG", "wallclock=loud"),
+    );
+    let line = process.wait_for("RUST_LOG=wallclock=loud is ignored: ");
+    assert!(line.contains("WARN"), "{line}");
+    process.wait_for_address();
+}
