@@ -276,7 +276,7 @@ fn ten_thousand_requests_at_once_are_answered() {
     };
     let lan = Lan::new(&machine);
     let daemon = machine.daemon(SERVICE);
-    // The buffers that the socket unit sets, whatever this host's net.core.rmem_max and wmem_max are.
+    // The buffers that the socket unit sets, whatever this host permits others.
     let sockets = machine.sh("ss -Hlunm 'sport = 9527'");
     assert!(sockets.contains("rb16777216"), "{sockets}");
     assert!(sockets.contains("tb67108864"), "{sockets}");
