@@ -121,6 +121,16 @@ impl Faults {
         self.set(3 * CALLS + 1, wait.as_millis() as i32);
     }
 
+    /// Makes the process an unprivileged one on a host with this net.core.rmem_max and wmem_max.
+    pub fn set_buffer_limit(&self, bytes: i32) {
+        self.set(3 * CALLS + 2, bytes);
+    }
+
+    /// Makes socket(2) fail with this errno for the Internet protocols.
+    pub fn set_socket_error(&self, errno: i32) {
+        self.set(3 * CALLS + 3, errno);
+    }
+
     /// Sets the clock status that adjtimex(2) reports.
     pub fn set_clock_status(&self, status: ClockStatus) {
         self.set(3 * CALLS, status as i32);
