@@ -407,19 +407,23 @@ fn bind_all(
     options: SocketOptions,
 ) -> Result<Vec<Socket>, ListenError> {
     let mut overlapping: Vec<&Listener> = Vec::new();
+    let mut guards = Vec::new();
     if !options.reuse_port {
+        let mut checked = Vec::new();
         for &address in addresses {
             let before = overlapping.len();
             overlapping.extend(inherited.iter().filter(|socket| socket.overlaps(address)));
             // An inherited socket refuses this bind. Those of this function do not refuse each
             // other: each socket is closed before the next is bound.
-            if overlapping.len() == before {
+            if overlapping.len() == before && address.port() != 0 {
                 bind(&new_socket(address)?, address)?;
+                checked.push(address);
             }
         }
+        guards = guard(checked)?;
     }
-    // SO_REUSEADDR lets the sockets of this daemon overlap. Until it is off again, sockets of any
-    // process can. A step that fails leaves it off, because inherited sockets stay systemd's.
+    // SO_REUSEADDR lets the sockets of this daemon overlap, but also those of other processes. A
+    // step that fails leaves it off, because inherited sockets stay systemd's.
     let set_on_inherited = |on| {
         overlapping.iter().try_for_each(|listener| {
             SockRef::from(&listener.socket)
@@ -435,10 +439,9 @@ fn bind_all(
     set_on_inherited(false)?;
     let sockets = sockets?;
     for (socket, &address) in sockets.iter().zip(addresses) {
-        socket
-            .set_reuse_address(false)
-            .map_err(option_error("SO_REUSEADDR", address))?;
+        set_reuse(socket, address, false, options.reuse_port)?;
     }
+    drop(guards);
     for &address in addresses {
         if !is_unicast(address)? {
             return Err(ListenError::NotUnicast { address });
@@ -447,24 +450,48 @@ fn bind_all(
     Ok(sockets)
 }
 
-/// Binds a socket that shares its port: with the user's processes, or until SO_REUSEADDR is off.
+/// Binds sockets that refuse every other user while the sockets of this daemon have SO_REUSEADDR:
+/// between the check and the end of that option, a process that tries again and again would
+/// sometimes succeed. (They also take a request that comes meanwhile, which is before the start.)
+fn guard(mut addresses: Vec<SocketAddr>) -> Result<Vec<Socket>, ListenError> {
+    // A bind with SO_REUSEPORT succeeds as soon as the kernel finds one socket of this group, and
+    // then looks no further. No other user is beside those that `[::]` overlaps.
+    addresses.sort_by_key(|address| (!address.ip().is_unspecified(), address.is_ipv4()));
+    addresses
+        .into_iter()
+        .map(|address| {
+            let socket = new_socket(address)?;
+            set_reuse(&socket, address, false, true)?;
+            bind(&socket, address)?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+/// Binds a socket beside the guards, the inherited sockets and those of this daemon.
 fn bind_one(address: SocketAddr, options: SocketOptions) -> Result<Socket, ListenError> {
     let socket = new_socket(address)?;
-    let set_reuse_port = || {
-        socket
-            .set_reuse_port(options.reuse_port)
-            .map_err(option_error("SO_REUSEPORT", address))
-    };
     // With either option, port 0 could take a port that another process has.
     if address.port() != 0 {
-        socket
-            .set_reuse_address(!options.reuse_port)
-            .map_err(option_error("SO_REUSEADDR", address))?;
-        set_reuse_port()?;
+        set_reuse(&socket, address, !options.reuse_port, true)?;
     }
     bind(&socket, address)?;
-    set_reuse_port()?;
     Ok(socket)
+}
+
+/// Sets SO_REUSEADDR and SO_REUSEPORT.
+fn set_reuse(
+    socket: &Socket,
+    address: SocketAddr,
+    reuse_address: bool,
+    reuse_port: bool,
+) -> Result<(), ListenError> {
+    socket
+        .set_reuse_address(reuse_address)
+        .map_err(option_error("SO_REUSEADDR", address))?;
+    socket
+        .set_reuse_port(reuse_port)
+        .map_err(option_error("SO_REUSEPORT", address))
 }
 
 fn bind(socket: &Socket, address: SocketAddr) -> Result<(), ListenError> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use rustix::process::{Uid, geteuid};
@@ -11,8 +12,9 @@ use socket2::{Domain, Socket, Type};
 use support::faults::Faults;
 use support::{
     HANG_TIMEOUT, Process, connected_socket, skip, skip_without, skip_without_ipv6, start_daemon,
-    start_daemon_with, wallclockd,
+    start_daemon_with, wait_until, wallclockd,
 };
+use wallclock::daemon::socket::{Listener, SocketOptions};
 
 use super::serves_time;
 
@@ -105,11 +107,21 @@ const OVERLAPPING: [(&str, &str); 11] = [
     ("[::]", "[::]"),
 ];
 
-/// A free port, of which the socket keeps other daemons away until it is dropped.
-fn free_port() -> (UdpSocket, u16) {
-    let socket = UdpSocket::bind("[::]:0").expect("a free port");
-    let port = socket.local_addr().expect("the socket is bound").port();
-    (socket, port)
+/// Starts a daemon with `WALLCLOCKD_LISTEN`, which `listen` makes for a free port. Returns the port,
+/// too.
+fn start_on_free_port(listen: impl Fn(u16) -> String) -> (Process, u16) {
+    for _ in 0..100 {
+        let port = UdpSocket::bind("[::]:0")
+            .and_then(|socket| socket.local_addr())
+            .expect("a free port")
+            .port();
+        let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", listen(port)));
+        // Another process may have taken the port meanwhile.
+        if !process.wait_for(&format!(":{port}")).contains("in use") {
+            return (process, port);
+        }
+    }
+    panic!("no port stays free");
 }
 
 fn address_of(host: &str, port: u16) -> SocketAddr {
@@ -195,15 +207,54 @@ fn port_of_a_daemon_is_refused_to_strangers() {
     }
 }
 
+/// SO_REUSEADDR is set while the daemon binds. A process that tries all the time is refused then,
+/// too.
+#[test]
+fn no_process_binds_during_the_start() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("the socket is bound");
+    drop(socket);
+    let (turns, joined, stop) = (
+        AtomicU64::new(0),
+        AtomicBool::new(false),
+        AtomicBool::new(false),
+    );
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(_first) = bind_beside(address, true, false) {
+                    // A second one would share the port, too, if no socket of a daemon were there.
+                    let refused = bind_beside(address, true, false).is_err();
+                    joined.fetch_or(refused, Ordering::Relaxed);
+                }
+                turns.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..1_000 {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        for _ in 0..500 {
+            let listeners = Listener::bind(&[address], &[], SocketOptions::default());
+            if listeners.is_ok() {
+                let before = turns.load(Ordering::Relaxed);
+                wait_until("the other thread stops", || {
+                    turns.load(Ordering::Relaxed) > before + 1
+                });
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(!joined.load(Ordering::Relaxed));
+}
+
 #[test]
 fn overlapping_own_addresses_are_all_bound() {
     if skip_without_ipv6() {
         return;
     }
-    let (socket, port) = free_port();
-    drop(socket);
-    let list = format!("127.0.0.1:{port},[::]:{port},localhost:{port},0.0.0.0:{port}");
-    let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", list));
+    let (mut process, port) = start_on_free_port(|port| {
+        format!("127.0.0.1:{port},[::]:{port},localhost:{port},0.0.0.0:{port}")
+    });
     process.wait_for_address();
     for host in ["127.0.0.1", "127.0.0.2", "[::1]"] {
         assert!(serves_time(address_of(host, port)), "{host}");
@@ -226,10 +277,12 @@ fn ipv4_address_in_ipv6_notation_is_bound() {
 
 #[test]
 fn one_address_in_two_notations_is_one_socket() {
-    let (socket, port) = free_port();
-    drop(socket);
-    let list = format!("127.0.0.1:{port},[::ffff:127.0.0.1]:{port},127.0.0.1:{port}");
-    let mut process = Process::start(wallclockd().env("WALLCLOCKD_LISTEN", list));
+    if skip_without_ipv6() {
+        return;
+    }
+    let (mut process, _) = start_on_free_port(|port| {
+        format!("127.0.0.1:{port},[::ffff:127.0.0.1]:{port},127.0.0.1:{port}")
+    });
     process.wait_for_address();
     process.terminate();
     let is_listening = |line: &&String| line.contains("listening on");
