@@ -121,8 +121,8 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Binds a UDP socket to each of these addresses, beside the inherited ones; `[::]` serves IPv4,
-    /// too. An address that is given twice gets one socket, but port 0 is another port each time.
+    /// Binds a UDP socket to each of these addresses, beside the inherited ones; `[::]` serves
+    /// IPv4, too. An address that is given twice gets one socket, but port 0 is another port each time.
     ///
     /// No other process shares a port: one that is in use is an error, and when this function
     /// returns, the kernel refuses every other bind. [`SocketOptions::reuse_port`] shares the ports
@@ -454,8 +454,8 @@ fn bind_all(
 /// between the check and the end of that option, a process that tries again and again would
 /// sometimes succeed. (They also take a request that comes meanwhile, which is before the start.)
 fn guard(mut addresses: Vec<SocketAddr>) -> Result<Vec<Socket>, ListenError> {
-    // A bind with SO_REUSEPORT succeeds as soon as the kernel finds one socket of this group, and
-    // then looks no further. No other user is beside those that `[::]` overlaps.
+    // For a bind with SO_REUSEPORT, the kernel looks no further than to the first socket of the
+    // same user. So `[::]` comes first, which refuses all others.
     addresses.sort_by_key(|address| (!address.ip().is_unspecified(), address.is_ipv4()));
     addresses
         .into_iter()

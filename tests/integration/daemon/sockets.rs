@@ -107,8 +107,8 @@ const OVERLAPPING: [(&str, &str); 11] = [
     ("[::]", "[::]"),
 ];
 
-/// Starts a daemon with `WALLCLOCKD_LISTEN`, which `listen` makes for a free port. Returns the port,
-/// too.
+/// Starts a daemon with the `WALLCLOCKD_LISTEN` that `listen` returns for a free port. Returns the
+/// port, too.
 fn start_on_free_port(listen: impl Fn(u16) -> String) -> (Process, u16) {
     for _ in 0..100 {
         let port = UdpSocket::bind("[::]:0")
@@ -164,7 +164,7 @@ fn port_of_another_process_ends_the_start() {
             .expect("IP")
             .port();
         let listen = address_of(listen, port).to_string();
-        // Not even the free address before it is bound.
+        // The first address is free. The daemon does not start with that one alone.
         assert_in_use(&["-l", "127.0.0.9:0", "-l", &listen], &listen);
         let client = if holder == "[::1]" {
             "[::1]"
