@@ -122,7 +122,8 @@ pub enum ListenError {
 
 impl Listener {
     /// Binds a UDP socket to each of these addresses, beside the inherited ones; `[::]` serves
-    /// IPv4, too. An address that is given twice gets one socket, but port 0 is another port each time.
+    /// IPv4, too. An address that is given twice gets one socket, but port 0 is another port each
+    /// time.
     ///
     /// No other process shares a port: one that is in use is an error, and when this function
     /// returns, the kernel refuses every other bind. [`SocketOptions::reuse_port`] shares the ports
