@@ -23,6 +23,8 @@ struct faults {
 	int failed[CALLS]; /* failures so far */
 	int clock_status;  /* 0: the kernel's, 1, 2, 3: see ClockStatus */
 	int min_send_wait; /* minimum ms of a wait for space in a send buffer, unless a signal ends it */
+	int buffer_limit;  /* net.core.rmem_max and wmem_max of an unprivileged process; 0: none */
+	int socket_error;  /* errno of socket(2) for the Internet protocols; 0: none */
 	int send_port;     /* only sends from this port fail; 0: all */
 };
 
@@ -96,6 +98,31 @@ int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeo
 		return next(NULL, 0, timeout && given < least ? &min_wait : timeout, mask);
 	}
 	return fails(POLL) ? -1 : next(descriptors, count, timeout, mask);
+}
+
+int socket(int domain, int type, int protocol)
+{
+	NEXT(socket);
+	if ((domain == AF_INET || domain == AF_INET6) && faults()->socket_error) {
+		errno = faults()->socket_error;
+		return -1;
+	}
+	return next(domain, type, protocol);
+}
+
+int setsockopt(int socket, int level, int name, const void *value, socklen_t length)
+{
+	NEXT(setsockopt);
+	int limit = faults()->buffer_limit;
+	if (limit && level == SOL_SOCKET) {
+		if (name == SO_RCVBUFFORCE || name == SO_SNDBUFFORCE) {
+			errno = EPERM;
+			return -1;
+		}
+		if ((name == SO_RCVBUF || name == SO_SNDBUF) && *(const int *)value > limit)
+			return next(socket, level, name, &limit, length);
+	}
+	return next(socket, level, name, value, length);
 }
 
 int adjtimex(struct timex *timex)

@@ -55,6 +55,25 @@ fn receive_buffer_of_the_socket_unit_is_kept() {
 }
 
 #[test]
+fn listen_beside_the_socket_unit_is_explained() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    machine.sh("echo WALLCLOCKD_LISTEN=127.0.0.9:9527 >>/etc/default/wallclockd");
+    machine.run(&["systemctl", "restart", "--no-block", SERVICE]);
+    wait_for("the error", TIMEOUT, || {
+        let log = machine.daemon_log();
+        let error = log.lines().find(|line| line.contains("127.0.0.9:9527"))?;
+        assert!(
+            error.contains("systemd holds the socket of this service, [::]:9527")
+                && error.contains("ListenDatagram= in wallclockd.socket"),
+            "{error}"
+        );
+        Some(())
+    });
+}
+
+#[test]
 fn unknown_variable_causes_one_warning() {
     let Some(machine) = Machine::with_package() else {
         return;

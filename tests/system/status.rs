@@ -9,7 +9,7 @@ use support::faults::{self, ClockStatus, Faults};
 
 use super::documents::{self, run_documented};
 use super::load::Load;
-use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
+use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{Lan, V4, local_socket, query};
 use super::package::package;
 
@@ -285,14 +285,22 @@ fn only_what_needs_attention_causes_a_warning() {
     machine.counters();
     assert_eq!(warnings(&machine), [""; 0]);
 
-    // A second daemon that takes its requests.
-    machine.run(&["systemctl", "start", "wallclockd@127.0.0.1:9527"]);
-    wait_for("the warning", TIMEOUT, || {
-        warnings(&machine)
-            .iter()
-            .any(|line| line.contains("9527"))
-            .then_some(())
+    // A second daemon on its port. It does not start, and the error names the socket unit.
+    machine.run(&[
+        "systemctl",
+        "start",
+        "--no-block",
+        "wallclockd@127.0.0.1:9527",
+    ]);
+    let error = wait_for("the error", TIMEOUT, || {
+        let lines = warnings(&machine);
+        lines.iter().find(|line| line.contains("9527")).cloned()
     });
+    assert!(
+        error.contains("127.0.0.1:9527 is in use") && error.contains(SOCKET),
+        "{error}"
+    );
+    assert_eq!(query_until(&socket, "%%"), "%");
 }
 
 /// Sends a request and receives until its response comes, after the error responses of earlier

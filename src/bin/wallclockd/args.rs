@@ -28,7 +28,9 @@ pub struct Args {
     )]
     pub listen: Vec<Endpoint>,
 
-    /// Share the port with other instances on the same address, for example one for each core
+    /// Share the port with other instances of the same user, for example one for each core
+    ///
+    /// Each instance needs this option. The kernel distributes the clients among them.
     #[arg(
         long,
         env = "WALLCLOCKD_REUSE_PORT",
@@ -71,7 +73,8 @@ pub struct Args {
     /// Receive buffer to request for each socket [default: 8M, about 20,000 requests at once]
     ///
     /// A number of bytes, or of KiB, MiB or GiB with K, M or G after it. The kernel doubles this
-    /// size. More than net.core.rmem_max takes CAP_NET_ADMIN.
+    /// size. More than net.core.rmem_max takes CAP_NET_ADMIN. A limit below the size that a socket
+    /// has anyway does not reduce it.
     #[arg(
         long,
         value_name = "BYTES",
@@ -100,7 +103,8 @@ Address to listen on; may be given several times [default: 127.0.0.1:9527, or th
 systemd hands over]
 
 [::] serves IPv4 and IPv6. Port 0 is any free port, and the default port is 9527. In the \
-environment, commas separate several addresses.";
+environment, commas separate several addresses. A port that another process has is an error, and \
+so is a broadcast or multicast address.";
 
 const AFTER_HELP: &str = "\
 Signals:

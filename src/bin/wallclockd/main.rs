@@ -63,10 +63,12 @@ impl StartError {
         match self {
             StartError::Zone { .. } | StartError::Inherit(_) => true,
             StartError::Listen(error) => match error {
-                ListenError::Bind { source, .. } => matches!(
-                    source.kind(),
-                    io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-                ),
+                ListenError::PortInUse { .. }
+                | ListenError::OnlyInherited { .. }
+                | ListenError::NotUnicast { .. } => true,
+                ListenError::Bind { source, .. } => {
+                    source.kind() == io::ErrorKind::PermissionDenied
+                }
                 ListenError::Create { source, .. } => {
                     source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
                 }
@@ -185,7 +187,8 @@ fn listeners(args: &Args, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, Star
     if listeners.is_empty() && addresses.is_empty() {
         addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)));
     }
-    listeners.extend(Listener::bind(&addresses, options)?);
+    let bound = Listener::bind(&addresses, &listeners, options)?;
+    listeners.extend(bound);
     Ok(listeners)
 }
 
@@ -197,12 +200,7 @@ fn resolve_all(endpoints: &[Endpoint]) -> Result<Vec<SocketAddr>, StartError> {
             endpoint: endpoint.clone(),
             source,
         })?;
-        for address in resolved {
-            // localhost and 127.0.0.1 are one socket. Port 0 is another port each time.
-            if address.port() == 0 || !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
+        addresses.extend(resolved);
     }
     Ok(addresses)
 }

@@ -15,6 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use support::query;
 
+pub use sockets::{as_stranger, assert_in_use, bind_beside};
+
 /// Seconds since 1970.
 fn unix_seconds() -> i64 {
     std::time::UNIX_EPOCH

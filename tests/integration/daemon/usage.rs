@@ -55,7 +55,7 @@ fn start_error_is_one_line_that_names_the_cause() {
         (
             ["-l", &in_use],
             None,
-            &*format!("{in_use}: Address already in use"),
+            &*format!("{in_use} is in use: another process"),
             2,
         ),
         (
@@ -102,6 +102,7 @@ fn usage_error_is_one_line_with_status_2() {
     for (arguments, expected) in [
         (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
         (&["--listen", ""], "no host"),
+        (&["-l", "80"], "\"80\" is no host"),
         (&["--nonsense"], "--nonsense"),
         (&["--receive-buffer", "0"], "--receive-buffer"),
         (&["--receive-buffer", "lots"], "lots"),

@@ -74,7 +74,7 @@ impl Faults {
 
     /// Creates the file at this path, without faults.
     pub fn new(path: PathBuf) -> Faults {
-        fs::write(&path, [0; 64]).expect("a file");
+        fs::write(&path, [0; 128]).expect("a file");
         let file = File::options()
             .read(true)
             .write(true)
@@ -125,7 +125,17 @@ impl Faults {
 
     /// Makes only the sends from this local port fail.
     pub fn set_send_port(&self, port: u16) {
-        self.set(3 * CALLS + 2, port.into());
+        self.set(3 * CALLS + 4, port.into());
+    }
+
+    /// Makes the process an unprivileged one on a host with this net.core.rmem_max and wmem_max.
+    pub fn set_buffer_limit(&self, bytes: i32) {
+        self.set(3 * CALLS + 2, bytes);
+    }
+
+    /// Makes socket(2) fail with this errno for the Internet protocols.
+    pub fn set_socket_error(&self, errno: i32) {
+        self.set(3 * CALLS + 3, errno);
     }
 
     /// Sets the clock status that adjtimex(2) reports.
