@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::counters::Counters;
+use super::drops::DropMonitor;
 use super::notify::ServiceNotifier;
 use super::send::{Outgoing, SendPolicy};
 use super::signals::Signals;
@@ -40,7 +41,8 @@ const ERROR_BACKOFF: Duration = Duration::from_millis(10);
 /// TimeoutStopSec= of the units. In an inherited socket the rest stays queued for the next process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum wait for full send buffers after the request to stop, all batches together.
+/// Maximum wait for the full send buffer of one socket after the request to stop, all batches
+/// together.
 const DRAIN_SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How many times in a row poll(2) may report a datagram that no receive finds before that counts
@@ -54,12 +56,44 @@ pub struct Server {
     state: State,
 }
 
+/// A socket, and what the loop knows of its buffers.
+struct ServedSocket<'a> {
+    listener: &'a Listener,
+    send_policy: SendPolicy,
+    drop_monitor: DropMonitor,
+}
+
+impl<'a> ServedSocket<'a> {
+    fn new(listener: &'a Listener) -> ServedSocket<'a> {
+        let drops = listener.memory().map_or(0, |memory| memory.drops);
+        ServedSocket {
+            listener,
+            send_policy: SendPolicy::default(),
+            drop_monitor: DropMonitor::new(drops),
+        }
+    }
+
+    /// Warns if the kernel drops requests because the receive buffer is full.
+    fn warn_about_drops(&mut self) {
+        let Ok(memory) = self.listener.memory() else {
+            return;
+        };
+        if let Some(dropped) = self.drop_monitor.check(memory, Instant::now()) {
+            let address = self.listener.address();
+            log::warn!(
+                "{address}: receive buffer full, {dropped} requests dropped since the last such \
+                 warning: for short bursts set a larger ReceiveBuffer= (socket unit) or \
+                 --receive-buffer, against floods load wallclockd.nft"
+            );
+        }
+    }
+}
+
 /// What the loop changes. The sockets and the signals are apart: the loop borrows them to sleep.
 struct State {
     clock: Clock,
     notifier: ServiceNotifier,
     batch: Batch,
-    send_policy: SendPolicy,
     counters: Counters,
     /// Whether anything was counted since the last STATUS=.
     status_changed: bool,
@@ -81,7 +115,6 @@ impl Server {
                 clock,
                 notifier,
                 batch: Batch::new(),
-                send_policy: SendPolicy::default(),
                 counters: Counters::default(),
                 status_changed: true,
                 empty_wakeups: 0,
@@ -105,25 +138,31 @@ impl Server {
         state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        let mut sockets: Vec<_> = listeners.iter().map(ServedSocket::new).collect();
+        let manager = state.notifier.socket();
+        descriptors.extend(manager.iter().map(|m| PollFd::new(m, PollFlags::OUT)));
         while !signals.stop_requested() {
             if signals.take_report_request() {
                 log::info!("{}", state.status_line(&listeners));
             }
             let mut all_empty = true;
-            for listener in &listeners {
-                all_empty &= state.serve(listener);
+            for socket in &mut sockets {
+                all_empty &= state.serve(socket);
             }
             // After the requests, because they change what is due.
             let timeout = state.notify(&listeners);
             if all_empty {
-                state.sleep(&mut descriptors, timeout);
+                // The manager comes last, and counts only while a notification waits for it.
+                let unpolled = manager.is_some() && !state.notifier.is_blocked();
+                let polled = descriptors.len() - usize::from(unpolled);
+                state.sleep(&mut descriptors[..polled], timeout);
                 if !descriptors[0].revents().is_empty() {
                     signals.drain_wake_pipe();
                 }
             }
         }
         state.notifier.stopping();
-        state.drain(&listeners);
+        state.drain(&mut sockets);
         log::info!("stopped: {}", state.status_line(&listeners));
         with_drops(&state.counters, &listeners)
     }
@@ -132,16 +171,16 @@ impl Server {
 impl State {
     /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
     /// responds. Returns whether the loop may sleep until poll(2) reports this socket.
-    fn serve(&mut self, listener: &Listener) -> bool {
+    fn serve(&mut self, socket: &mut ServedSocket<'_>) -> bool {
         for _ in 0..MAX_BATCHES_PER_WAKEUP {
-            match self.serve_batch(listener) {
-                Ok(BATCH_SIZE) => {}
+            match self.serve_batch(socket) {
+                // Only here, because requests are dropped only if many are queued.
+                Ok(BATCH_SIZE) => socket.warn_about_drops(),
                 // A batch that is not full has emptied the socket.
                 Ok(_) => return true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
-                    log::debug!("{}: receive: {error}", listener.address());
-                    self.back_off();
+                    self.receive_failed(socket, &error);
                     return true;
                 }
             }
@@ -150,7 +189,8 @@ impl State {
     }
 
     /// Receives a batch, responds, sends. Returns how many datagrams it received.
-    fn serve_batch(&mut self, listener: &Listener) -> io::Result<usize> {
+    fn serve_batch(&mut self, socket: &mut ServedSocket<'_>) -> io::Result<usize> {
+        let listener = socket.listener;
         let State {
             clock,
             batch,
@@ -179,22 +219,28 @@ impl State {
                 }
             }
         });
-        let socket = listener.as_fd();
-        let unsent = self.send_policy.send_all(&mut Sending { batch, socket });
+        let unsent = socket.send_policy.send_all(&mut Sending {
+            batch,
+            socket: listener.as_fd(),
+        });
         counters.unsent += unsent as u64;
         self.status_changed = true;
         self.empty_wakeups = 0;
         Ok(received)
     }
 
-    /// Sleeps until a socket is readable, a signal arrives, or the time-out expires; `None` is no
-    /// time-out.
+    /// Sleeps until a socket is readable, a signal arrives, the service manager takes the
+    /// notification that waits for it, or the time-out expires; `None` is no time-out.
     fn sleep(&mut self, descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) {
         // A time-out too long for a timespec is none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let is_ready = |descriptor: Option<&PollFd<'_>>| {
+            descriptor.is_some_and(|descriptor| !descriptor.revents().is_empty())
+        };
         match poll(descriptors, timeout.as_ref()) {
             Ok(0) => self.refresh_clock(),
-            Ok(_) if descriptors[0].revents().is_empty() => {
+            Ok(_) if self.notifier.is_blocked() && is_ready(descriptors.last()) => {}
+            Ok(_) if !is_ready(descriptors.first()) => {
                 self.empty_wakeups += 1;
                 if self.empty_wakeups > MAX_EMPTY_WAKEUPS {
                     log::debug!("poll: reported a datagram that no receive found");
@@ -220,6 +266,11 @@ impl State {
         self.status_changed |= discriminant(&self.clock.sync_status()) != before;
     }
 
+    fn receive_failed(&mut self, socket: &ServedSocket<'_>, error: &io::Error) {
+        log::debug!("{}: receive: {error}", socket.listener.address());
+        self.back_off();
+    }
+
     /// Counts a failed call and pauses.
     fn back_off(&mut self) {
         self.counters.failed += 1;
@@ -229,15 +280,26 @@ impl State {
 
     /// Answers the queued requests, one batch of each socket in turn, until all sockets are empty
     /// or [`DRAIN_TIMEOUT`] has passed.
-    fn drain(&mut self, listeners: &[Listener]) {
-        self.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+    fn drain(&mut self, sockets: &mut [ServedSocket<'_>]) {
+        for socket in &mut *sockets {
+            socket.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+        }
         let start = Instant::now();
-        let mut received = 1;
-        while received > 0 && start.elapsed() < DRAIN_TIMEOUT {
-            received = listeners
-                .iter()
-                .filter_map(|listener| self.serve_batch(listener).ok())
-                .sum();
+        let mut all_empty = false;
+        while !all_empty && start.elapsed() < DRAIN_TIMEOUT {
+            self.notifier.retry();
+            all_empty = true;
+            for socket in &mut *sockets {
+                match self.serve_batch(socket) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(_) => all_empty = false,
+                    // Requests may be queued behind an error, for example one that ICMP reported.
+                    Err(error) => {
+                        self.receive_failed(socket, &error);
+                        all_empty = false;
+                    }
+                }
+            }
         }
     }
 
@@ -273,8 +335,8 @@ fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -
 fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     let dropped = listeners
         .iter()
-        .filter_map(|listener| listener.drops().ok())
-        .map(u64::from);
+        .filter_map(|listener| listener.memory().ok())
+        .map(|memory| u64::from(memory.drops));
     Counters {
         dropped: dropped.sum(),
         ..*counters

@@ -41,7 +41,8 @@
 //!
 //! A server that reports nanoseconds may read a clock that only advances once in a tick
 //! (CLOCK_REALTIME_COARSE). It is recognised by two responses in a row with the same time, and
-//! gets a tick added to its resolution. That takes a round trip shorter than its tick.
+//! gets a tick added to its resolution. That takes two samples and round trips that are short
+//! compared with its tick.
 //!
 //! # Several servers
 //!

@@ -171,13 +171,11 @@ impl Kind {
 
 impl Server {
     fn new(random: &mut Random, kind: Kind, clock: Clock, loss: Nanos) -> Self {
-        let max_delay = match kind {
-            // A clock whose tick is not much longer than the round trip is not recognised.
-            Kind::Coarse { tick } => random.up_to(tick / 100),
-            _ => {
-                let scale = random.one_of(&[MILLI / 50, MILLI, 30 * MILLI]);
-                random.up_to(scale)
-            }
+        let scale = random.one_of(&[MILLI / 50, MILLI, 30 * MILLI]);
+        let (max_delay, loss) = match kind {
+            // It is recognised by two responses from the same tick.
+            Kind::Coarse { tick } => (random.up_to(tick / 100), 0),
+            _ => (random.up_to(scale), loss),
         };
         Self {
             kind,
