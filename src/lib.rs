@@ -22,7 +22,7 @@
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
 //! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
 //! | [`until`] | waiting for a time of a server's clock: when to read it; pure | offset |
-//! | [`client`] | requests, measurements | protocol, offset, strftime, endpoint, error |
+//! | [`client`] | requests, waits | protocol, offset, strftime, endpoint, error, until |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |

@@ -24,3 +24,4 @@ mod zone;
 mod client;
 mod names;
 mod offset;
+mod until;

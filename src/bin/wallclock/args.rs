@@ -14,12 +14,13 @@ use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
 use wallclock::strftime::Format;
+use wallclock::until::Moment;
 
 use crate::error::Error;
 use crate::feed::Feed;
 
 /// The default of `--deadline`.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -86,6 +87,13 @@ pub struct Args {
 
     #[command(flatten)]
     pub offset_args: OffsetArgs,
+
+    #[command(flatten)]
+    pub wait_args: WaitArgs,
+
+    /// With --until or --wait-sync: become COMMAND when the wait is over
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 
     /// Print the manual page or shell completions
     #[arg(long, value_name = "WHAT", hide = true)]
@@ -198,7 +206,12 @@ pub struct OffsetArgs {
     ///
     /// Only offsets that the majority agrees on, within --max-bound. A warning follows a minute
     /// without one.
-    #[arg(long, value_name = "SOCKET", requires_all = ["watch", "server"])]
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        group = "bounded",
+        requires_all = ["watch", "server"]
+    )]
     chrony: Option<PathBuf>,
 
     /// Maximum bound of an offset that chronyd gets [default: 0.0005]
@@ -211,9 +224,53 @@ pub struct OffsetArgs {
         value_hint = ValueHint::Other,
         value_parser = nonnegative_seconds,
         allow_negative_numbers = true,
-        requires = "chrony"
+        requires = "bounded"
     )]
-    max_bound: Option<Nanos>,
+    pub max_bound: Option<Nanos>,
+}
+
+/// The options that wait.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Waiting")]
+pub struct WaitArgs {
+    /// Sleep until the server's clock certainly reads TIME, then end or become COMMAND
+    ///
+    /// TIME is HH:MM[:SS[.f]], the next one on the server's wall clock (with -u in UTC); YYYY-MM-DD
+    /// HH:MM[:SS[.f]]; RFC 3339 with an offset; or @SECONDS[.f] since 1970. It is never early while
+    /// the server's clock runs within --max-slew (default here: 500), and late by the bound at
+    /// most. If a server goes away meanwhile, what is known is used while the bound is within
+    /// --max-bound (default here: 1). --deadline limits each reading. With --json, standard error
+    /// gets an object at the end.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_hint = ValueHint::Other,
+        value_parser = Moment::parse,
+        group = "bounded",
+        conflicts_with_all = ["wait_sync", "offset", "samples", "warn", "critical", "watch"]
+    )]
+    pub until: Option<Moment>,
+
+    /// Wait until this machine's clock is certainly within SECONDS of the server's
+    ///
+    /// Then end or become COMMAND. It is measured again every few seconds, without end or until
+    /// --deadline.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = positive_seconds,
+        allow_negative_numbers = true,
+        conflicts_with_all = ["offset", "json", "warn", "critical", "watch"]
+    )]
+    pub wait_sync: Option<Nanos>,
+}
+
+impl WaitArgs {
+    /// Whether any of these options is set.
+    pub fn is_wanted(&self) -> bool {
+        self.until.is_some() || self.wait_sync.is_some()
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -240,6 +297,15 @@ With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   2  CRITICAL  certainly off by more than --critical
   3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, or no
                way to print
+With --until and --wait-sync:
+  0  the wait is over
+  1  TIME is past at the start
+  2  wrong usage
+  3  no answer: the server's clock is not known, or --deadline
+With COMMAND, the status is that of COMMAND, or:
+  125  1, 2 or 3 above
+  126  COMMAND is not executable
+  127  COMMAND is not found
 
 Examples:
   wallclock
@@ -248,6 +314,7 @@ Examples:
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
   wallclock -s clock.example --warn 0.1 --critical 1
+  wallclock -s clock.example --until 00:00 -- ./read-the-database
 
 wallclock(1) describes the format language, wallclockd(8) the protocol. If they are not installed:
   wallclock --generate man | man -l -";
@@ -259,9 +326,11 @@ impl Args {
     ///
     /// The format is one that the server would refuse or ignore, or too long.
     pub fn format(&self) -> Result<Format<'_>, Error> {
-        let given = match &self.format {
-            Some(format) => format.as_bytes(),
-            None => b"",
+        // After `--` a format may begin with a minus sign.
+        let given = match (&self.format, &self.command[..]) {
+            (Some(format), []) | (None, [format]) => format.as_bytes(),
+            (None, []) => b"",
+            _ => return Err(Error::CommandWithoutWait),
         };
         let bytes = match given.strip_prefix(b"+").unwrap_or(given) {
             blank if is_blank(blank) => DEFAULT_FORMAT.as_bytes(),
@@ -430,6 +499,14 @@ fn tick(text: &str) -> Result<Nanos, String> {
     let tick = nonnegative_seconds(text).ok();
     tick.filter(|tick| *tick <= SECOND)
         .ok_or_else(|| "not a number of seconds from 0 to 1".to_owned())
+}
+
+/// Parses a limit above 0 in seconds to nanoseconds.
+fn positive_seconds(text: &str) -> Result<Nanos, String> {
+    let limit = nonnegative_seconds(text).ok();
+    limit
+        .filter(|limit| *limit > 0)
+        .ok_or_else(|| "not a number of seconds above 0, 1000000000 at most".to_owned())
 }
 
 /// Parses a limit: seconds, 0 included, to nanoseconds.

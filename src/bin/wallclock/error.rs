@@ -9,6 +9,8 @@ use wallclock::clock::ZoneError;
 use wallclock::protocol::MAX_RESPONSE_LEN;
 use wallclock::strftime::FormatError;
 
+use crate::command::CommandError;
+
 /// Why the program fails, one variant for each step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,6 +26,24 @@ pub enum Error {
     FormatTooLong,
     #[error("a measurement of the offset takes no format")]
     FormatWithOffset,
+    #[error("a wait takes no format; a command follows --")]
+    FormatWithWait,
+    #[error("a command needs --until or --wait-sync")]
+    CommandWithoutWait,
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Holds the time, and for how long it is past.
+    #[error("{0} is past, by {1}")]
+    Past(String, String),
+    #[error("the servers' clock is not known: {0}")]
+    NoClock(String),
+    #[error("the servers' clock is only known to ± {0}, which is more than --max-bound")]
+    BoundTooLarge(String),
+    #[error("create a timer")]
+    Timer(#[source] io::Error),
+    /// Holds the limit, and what the last measurement shows.
+    #[error("the offset was not within {0} before the deadline: {1}")]
+    NotSynchronised(String, String),
     #[error("--warn is greater than --critical")]
     WarnAboveCritical,
     #[error("connect to chronyd at {}", path.display())]
@@ -47,17 +67,28 @@ impl Error {
     /// Returns the exit status, as in the manual page.
     pub fn status(&self) -> u8 {
         match self {
-            Error::Refused(_) | Error::NoSeconds(_) | Error::Signals(_) | Error::Write(_) => 1,
+            Error::Refused(_)
+            | Error::NoSeconds(_)
+            | Error::Past(..)
+            | Error::Signals(_)
+            | Error::Write(_) => 1,
             Error::Format(_)
             | Error::NoDirective
             | Error::HostAsFormat(_)
             | Error::TextTooLong
             | Error::FormatTooLong
             | Error::FormatWithOffset
+            | Error::FormatWithWait
+            | Error::CommandWithoutWait
             | Error::WarnAboveCritical
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
-            Error::NoResponse(..) => 3,
+            Error::NoResponse(..)
+            | Error::NoClock(_)
+            | Error::BoundTooLarge(_)
+            | Error::Timer(_)
+            | Error::NotSynchronised(..) => 3,
+            Error::Command(error) => error.status(),
         }
     }
 }

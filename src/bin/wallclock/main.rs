@@ -4,13 +4,17 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod command;
 mod error;
 mod feed;
 mod offset;
 mod output;
 mod servers;
+mod until;
 mod utc;
+mod wait_sync;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -24,27 +28,40 @@ use error::Error;
 use output::{print, print_error, print_response};
 
 fn main() -> ExitCode {
-    let result = match parse_args() {
-        Ok(args) => run(&args),
-        Err(ArgsError::Help(help)) => print(|_| help.print()).map(|()| 0),
+    let (status, has_command) = match parse_args() {
+        Ok(args) => (status_of(run(&args)), !args.command.is_empty()),
+        Err(ArgsError::Help(help)) => (status_of(print(|_| help.print()).map(|()| 0)), false),
         Err(ArgsError::Usage(line)) => {
             print_error(line);
-            return ExitCode::from(USAGE_STATUS);
+            (USAGE_STATUS, command::is_given(env::args_os()))
         }
     };
-    match result {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            print_error(error_chain(&error));
-            ExitCode::from(error.status())
-        }
-    }
+    ExitCode::from(match status {
+        1..=3 if has_command => command::FAILURE_STATUS,
+        status => status,
+    })
+}
+
+/// Returns the exit status. Prints the error.
+fn status_of(result: Result<u8, Error>) -> u8 {
+    result.unwrap_or_else(|error| {
+        print_error(error_chain(&error));
+        error.status()
+    })
 }
 
 /// Does what the arguments ask for. Returns the exit status.
 fn run(args: &Args) -> Result<u8, Error> {
     if let Some(mode) = args.generate {
-        print_generated(mode)
+        return print_generated(mode);
+    }
+    if args.wait_args.is_wanted() && args.format.is_some() {
+        return Err(Error::FormatWithWait);
+    }
+    if let Some(moment) = args.wait_args.until {
+        until::run(args, moment)
+    } else if let Some(limit) = args.wait_args.wait_sync {
+        wait_sync::run(args, limit)
     } else if args.offset_args.wanted() {
         offset::run(args)
     } else {

@@ -19,7 +19,7 @@ use wallclock::client::measure::{HostClocks, MeasureError, measure_all};
 use wallclock::client::resolve::Resolver;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{MeasurementConfig, Nanos, Precision, ServerClock};
+use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Precision, ServerClock};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
 use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Status, Summary};
@@ -40,17 +40,13 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
     let offset_args = &args.offset_args;
-    if args.format.is_some() {
+    if args.format.is_some() || !args.command.is_empty() {
         return Err(Error::FormatWithOffset);
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
-    let (time_limit, repeat) = offset_args.deadline();
-    let mut command = OffsetCommand {
-        servers: servers::resolver(args),
-        config: args.measurement_config(),
-        time_limit,
-    };
+    let (_, repeat) = offset_args.deadline();
+    let mut command = OffsetCommand::new(args);
     if let Some(interval) = offset_args.watch {
         // JSON has no time of day, so it needs no zone.
         let clock = match args.utc || offset_args.json {
@@ -122,6 +118,14 @@ pub struct OffsetCommand {
 }
 
 impl OffsetCommand {
+    pub fn new(args: &Args) -> Self {
+        OffsetCommand {
+            servers: servers::resolver(args),
+            config: args.measurement_config(),
+            time_limit: args.offset_args.deadline().0,
+        }
+    }
+
     /// Measures all servers until the status of a monitoring plugin is not UNKNOWN, or until the
     /// time limit.
     fn run_until_status(&mut self, limits: Limits) -> Report {
@@ -143,10 +147,21 @@ impl OffsetCommand {
     }
 
     /// Measures all servers once.
+    pub fn run_until(&mut self, deadline: Instant) -> Report {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (hosts, now) = self.measure(MeasurementConfig {
+            // A day at most.
+            deadline: Some(raw_time() + left.as_nanos() as Nanos),
+            ..self.config
+        });
+        Report::new(hosts, now)
+    }
+
+    /// Measures all servers once. Returns also the local clocks after that.
     ///
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
     /// that is a terminal.
-    fn run_until(&mut self, deadline: Instant) -> Report {
+    pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostResult>, ClockPair) {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
         let progress = |server: SocketAddr, clock: ServerClock| {
@@ -158,17 +173,11 @@ impl OffsetCommand {
                 *last_update = Some(Instant::now());
             }
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let config = MeasurementConfig {
-            // A day at most.
-            deadline: Some(raw_time() + left.as_nanos() as Nanos),
-            ..self.config
-        };
         let (hosts, now) = measure_all(&mut self.servers, config, &progress);
         if locked(&last_update).is_some() {
             show("\r\x1b[K");
         }
-        Report::new(hosts.into_iter().map(to_host_result).collect(), now)
+        (hosts.into_iter().map(to_host_result).collect(), now)
     }
 
     /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a

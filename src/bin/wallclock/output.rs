@@ -89,6 +89,11 @@ pub fn print_error(message: impl Display) {
     print_message(Level::Error, message);
 }
 
+/// Writes to standard error, in one line, what is neither an error nor a warning.
+pub fn print_info(message: impl Display) {
+    print_message(Level::Info, message);
+}
+
 /// Writes a warning to standard error, in one line.
 pub fn print_warning(message: impl Display) {
     print_message(Level::Warn, message);

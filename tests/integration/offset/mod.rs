@@ -3,13 +3,13 @@
 mod arguments;
 mod bound;
 mod chrony;
-mod clients;
+pub(crate) mod clients;
 mod deadline;
 mod hosts;
 mod majority;
 mod odd_servers;
 mod plugin;
-mod servers;
+pub(crate) mod servers;
 mod simulation;
 mod slew;
 mod step;

@@ -1,0 +1,102 @@
+//! The COMMAND that this process becomes when a wait is over.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use rustix::fs::{Access, access};
+
+use crate::error::Error;
+
+/// Where execvp(3) looks without a PATH.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The exit status of what fails before the command is run, as timeout(1) has it.
+pub const FAILURE_STATUS: u8 = 125;
+
+/// Returns whether these arguments, which are wrong, ask for a wait and have a command.
+pub fn is_given(arguments: impl Iterator<Item = OsString>) -> bool {
+    let is_wait = |argument: &OsString| {
+        let argument = argument.as_bytes();
+        argument.starts_with(b"--until") || argument.starts_with(b"--wait-sync")
+    };
+    let mut arguments = arguments.fuse();
+    let has_wait = arguments
+        .by_ref()
+        .take_while(|it| it != "--")
+        .filter(is_wait)
+        .count()
+        > 0;
+    has_wait && arguments.next().is_some()
+}
+
+/// Why the command can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no such file.
+    #[error("{}: command not found", .0.display())]
+    NotFound(OsString),
+    /// It exists, and this process may not execute it.
+    #[error("{}: not executable", .0.display())]
+    NotExecutable(OsString),
+    /// execve(2) failed.
+    #[error("execute {}", .0.display())]
+    Exec(OsString, #[source] io::Error),
+}
+
+impl CommandError {
+    /// Returns the exit status, that of env(1) and timeout(1).
+    pub fn status(&self) -> u8 {
+        match self {
+            CommandError::NotFound(_) => 127,
+            CommandError::Exec(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
+            CommandError::NotExecutable(_) | CommandError::Exec(..) => 126,
+        }
+    }
+}
+
+/// Checks that the command can be executed, before the wait for it. `command` is the program and
+/// its arguments.
+pub fn check(command: &[OsString]) -> Result<(), Error> {
+    let Some(name) = command.first() else {
+        return Ok(());
+    };
+    let candidates = candidates(name);
+    if candidates.iter().any(|path| is_executable(path)) {
+        Ok(())
+    } else if candidates.iter().any(|path| path.exists()) {
+        Err(CommandError::NotExecutable(name.clone()).into())
+    } else {
+        Err(CommandError::NotFound(name.clone()).into())
+    }
+}
+
+/// Returns the files that execvp(3) tries.
+fn candidates(name: &OsStr) -> Vec<PathBuf> {
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.as_bytes().contains(&b'/') {
+        return vec![name.into()];
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let directories = env::split_paths(&path);
+    directories.map(|directory| directory.join(name)).collect()
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}
+
+/// Becomes the command. Without one it returns the status of success.
+pub fn exec(command: &[OsString]) -> Result<u8, Error> {
+    let Some((name, arguments)) = command.split_first() else {
+        return Ok(0);
+    };
+    let error = process::Command::new(name).args(arguments).exec();
+    Err(CommandError::Exec(name.clone(), error).into())
+}

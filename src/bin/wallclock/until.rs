@@ -1,0 +1,237 @@
+//! The option `--until`: waits until the servers' clock certainly reads a time.
+
+use std::io::{self, IsTerminal};
+
+use wallclock::client::clocks::{raw_time, read_clocks};
+use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
+use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND};
+use wallclock::report::Report;
+use wallclock::report::units::format_duration;
+use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
+
+use crate::args::Args;
+use crate::command;
+use crate::error::Error;
+use crate::offset::OffsetCommand;
+use crate::output::{print_info, print_warning, show};
+
+/// The default of `--max-slew` here: NTP corrects frequencies in this range.
+const MAX_SLEW: Ppm = 500;
+
+/// The default of `--max-bound` here.
+const MAX_BOUND: Nanos = SECOND;
+
+/// From this lateness on it is reported.
+const REPORTED_LATENESS: Nanos = 10_000_000;
+
+/// Waits for the moment, then becomes the command. Returns the exit status.
+pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
+    command::check(&args.command)?;
+    let mut command = OffsetCommand::new(args);
+    command.config = MeasurementConfig {
+        samples: None,
+        max_slew: Some(command.config.max_slew.unwrap_or(MAX_SLEW)),
+        wall_clock: moment.is_wall_time() && !args.utc,
+        ..command.config
+    };
+    let mut servers = Servers {
+        max_slew: command.config.max_slew.unwrap_or(MAX_SLEW),
+        command,
+        utc_offset: 0,
+        is_gone: false,
+        shows_time_left: shows_time_left(),
+    };
+    let mut clock = ElapsedClock::new();
+    let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
+    let report = servers.measure(true, raw_time() + limit);
+    let reading = servers.agreed(&report).and_then(|it| clock.convert(it));
+    let Some(first) = reading else {
+        return Err(Error::NoClock(reason(&report)));
+    };
+    let (now, _) = clock.read();
+    let target = moment.target(now + first.interval.low());
+    let name = format_civil(target, servers.utc_offset);
+    let left = target - now - first.interval.low();
+    if left <= 0 {
+        return Err(Error::Past(name, format_length(-left)));
+    }
+    print_info(format!("waiting until {name}, {}", format_length(left)));
+    let config = PlanConfig {
+        target,
+        max_slew: servers.max_slew,
+        max_bound: args.offset_args.max_bound.unwrap_or(MAX_BOUND),
+        wall_clock: servers.command.config.wall_clock,
+        spread: spread(),
+        time_limit: limit,
+    };
+    let end = wait(&mut Plan::new(config, first), &mut clock, &mut servers);
+    servers.erase_time_left();
+    match end.map_err(Error::Timer)? {
+        WaitEnd::Due { late, bound } => {
+            let due = read_clocks().wall - late;
+            if args.offset_args.json {
+                show(&json(&name, due, bound, late));
+            } else if late >= REPORTED_LATENESS {
+                print_warning(format!("{} late for {name}", format_duration(late)));
+            }
+            command::exec(&args.command)
+        }
+        WaitEnd::NoAnswer { bound } => Err(Error::BoundTooLarge(format_duration(bound))),
+    }
+}
+
+/// The line of `--json`.
+fn json(name: &str, due: Nanos, bound: Nanos, late: Nanos) -> String {
+    let [due, bound, late] = [due, bound, late].map(|nanos| {
+        // The clock of this machine may be before 1970.
+        let sign = if nanos < 0 { "-" } else { "" };
+        format!("{sign}{}.{:09}", nanos.abs() / SECOND, nanos.abs() % SECOND)
+    });
+    format!("{{\"until\":\"{name}\",\"due\":{due},\"bound\":{bound},\"late\":{late}}}\n")
+}
+
+/// Returns why the clock of the servers is not known.
+fn reason(report: &Report) -> String {
+    report.offset_and_remark().1
+}
+
+/// Returns a time below 2 s that differs from process to process.
+fn spread() -> Nanos {
+    Nanos::from(getrandom::u32().unwrap_or(0)) * 2 * SECOND >> 32
+}
+
+/// A count-down needs a terminal that can erase a line.
+fn shows_time_left() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_dumb
+}
+
+/// Formats a duration of seconds to years, rounded up: `8 h 12 min 3 s`.
+fn format_length(nanos: Nanos) -> String {
+    if nanos < 60 * SECOND {
+        return format_duration(nanos);
+    }
+    let seconds = (nanos + SECOND - 1) / SECOND;
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let shown = parts.into_iter().filter(|(count, _)| *count > 0);
+    let shown: Vec<_> = shown
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    shown.join(" ")
+}
+
+/// The servers that are read while this process waits.
+struct Servers {
+    command: OffsetCommand,
+    max_slew: Ppm,
+    /// What their zone adds to UTC, by the last response.
+    utc_offset: Nanos,
+    /// Whether the last reading failed, and was reported.
+    is_gone: bool,
+    shows_time_left: bool,
+}
+
+impl Servers {
+    fn measure(&mut self, full: bool, deadline: Nanos) -> Report {
+        let config = MeasurementConfig {
+            samples: (!full).then_some(1),
+            deadline: Some(deadline),
+            ..self.command.config
+        };
+        let (hosts, now) = self.command.measure(config);
+        // The wall clock of this machine is not used. With the raw clock in its place, the offsets
+        // are those from the raw clock.
+        let raw = ClockPair {
+            before: now.after,
+            wall: now.after,
+            after: now.after,
+        };
+        Report::new(hosts, raw)
+    }
+
+    /// Returns what the majority agrees on.
+    fn agreed(&mut self, report: &Report) -> Option<Reading> {
+        let interval = report.agreed()?;
+        let offset = report.clocks().find_map(|clock| clock.utc_offset);
+        self.utc_offset = offset.unwrap_or(0);
+        Some(Reading {
+            interval,
+            as_of: report.now().after,
+            round_trip: report.clocks().map(|clock| clock.round_trip).max()?,
+            whole_seconds: report.clocks().any(|it| it.precision == Precision::Seconds),
+        })
+    }
+
+    fn erase_time_left(&self) {
+        if self.shows_time_left {
+            show("\r\x1b[K");
+        }
+    }
+}
+
+impl WaitHandler for Servers {
+    fn read(&mut self, full: bool, deadline: Nanos) -> Option<Reading> {
+        let report = self.measure(full, deadline);
+        let reading = self.agreed(&report);
+        let is_gone = reading.is_none();
+        if is_gone != self.is_gone {
+            self.erase_time_left();
+            match is_gone {
+                true => print_warning(format!("going on with what is known: {}", reason(&report))),
+                false => print_info("the servers respond again".to_owned()),
+            }
+            self.is_gone = is_gone;
+        }
+        reading
+    }
+
+    fn show_time_left(&mut self, left: Nanos) {
+        let seconds = (left + SECOND - 1) / SECOND;
+        let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+        show(&format!(
+            "\r{hours:02}:{minutes:02}:{:02}\x1b[K",
+            seconds % 60
+        ));
+    }
+
+    fn shows_time_left(&self) -> bool {
+        self.shows_time_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_units_up_to_days() {
+        for (seconds, text) in [
+            (3, "3.00 s"),
+            (60, "1 min"),
+            (86_399, "23 h 59 min 59 s"),
+            (86_400, "1 d"),
+            (90_061, "1 d 1 h 1 min 1 s"),
+        ] {
+            assert_eq!(format_length(seconds * SECOND), text);
+        }
+    }
+
+    #[test]
+    fn json_has_seconds_with_nanoseconds() {
+        assert_eq!(
+            json(
+                "2026-07-05 00:00:00 +0200",
+                1_783_202_400 * SECOND + 7,
+                12_000,
+                3 * SECOND
+            ),
+            "{\"until\":\"2026-07-05 00:00:00 +0200\",\"due\":1783202400.000000007,\
+             \"bound\":0.000012000,\"late\":3.000000000}\n"
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! The option `--wait-sync`: waits until this machine's clock is certainly close to the servers'.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wallclock::offset::Nanos;
+use wallclock::report::units::format_duration;
+
+use crate::args::{Args, DEADLINE};
+use crate::command;
+use crate::error::Error;
+use crate::offset::OffsetCommand;
+use crate::output::print_info;
+
+/// The shortest and the longest time between two measurements.
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+
+/// Waits, then becomes the command. Returns the exit status.
+pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
+    command::check(&args.command)?;
+    let mut command = OffsetCommand::new(args);
+    let (time_limit, is_given) = args.offset_args.deadline();
+    let end = is_given.then(|| Instant::now() + time_limit);
+    let (mut interval, max_interval) = INTERVAL;
+    let mut shown = None;
+    loop {
+        let until = Instant::now() + DEADLINE;
+        let report = command.run_until(end.map_or(until, |end| end.min(until)));
+        let offset = report.agreed();
+        if offset.is_some_and(|offset| offset.max_abs() <= limit) {
+            return command::exec(&args.command);
+        }
+        let (text, remark) = report.offset_and_remark();
+        let state = [text, remark].join("  ").trim().to_owned();
+        // The offset changes each time; whether there is one does not.
+        if shown.replace(offset.is_some()) != Some(offset.is_some()) {
+            let limit = format_duration(limit);
+            print_info(format!("waiting for an offset within {limit}: {state}"));
+        }
+        let pause = spread(interval);
+        if let Some(end) = end
+            && Instant::now() + pause >= end
+        {
+            return Err(Error::NotSynchronised(format_duration(limit), state));
+        }
+        thread::sleep(pause);
+        interval = (2 * interval).min(max_interval);
+    }
+}
+
+/// Returns a random part of the time, at least half: machines that start together do not ask
+/// together.
+fn spread(time: Duration) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    time.mul_f64(0.5 + random / 2.0)
+}

@@ -1,0 +1,198 @@
+//! The wait is never over early.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use chrono::DateTime;
+use serde_json::Value;
+use support::{libfaketime_or_skip, start_daemon, start_daemon_with};
+use wallclock::offset::{Nanos, SECOND};
+
+use super::{PRINT_CLOCK, client, printed_time, second_in, stderr};
+use crate::offset::servers::{
+    python_server, scripted_server, shifted, wall_clock, with_nanoseconds,
+};
+
+/// Formats a second of UTC.
+fn format(second: Nanos, format: &str) -> String {
+    let second = i64::try_from(second).expect("a second");
+    let time = DateTime::from_timestamp(second, 0).expect("a time");
+    time.format(format).to_string()
+}
+
+#[test]
+fn command_starts_at_the_moment_in_each_form() {
+    let (_daemon, address) = start_daemon();
+    let target = second_in(4);
+    let forms = [
+        format!("@{target}"),
+        format!("@{target}.25"),
+        format(target, "%T"),
+        format(target, "%F %T"),
+        format(target, "%FT%T.125"),
+        format(target, "%FT%TZ"),
+        format(target + 7_200, "%FT%T+02:00"),
+    ];
+    thread::scope(|scope| {
+        for form in forms {
+            scope.spawn(move || {
+                let mut command = client(&[address]);
+                command.args(["--until", &form, "--"]).args(PRINT_CLOCK);
+                let output = command.output().expect("wallclock runs");
+                let fraction = match form.split_once('.') {
+                    Some((_, "25")) => SECOND / 4,
+                    Some((_, "125")) => SECOND / 8,
+                    _ => 0,
+                };
+                let late = printed_time(&output) - (target * SECOND + fraction);
+                assert!(late >= 0, "{form}: early by {} ns", -late);
+                let line = stderr(&output);
+                let name = format(target, "wallclock: waiting until %F %T");
+                assert!(
+                    line.starts_with(&name) && line.contains(" +0000, "),
+                    "{line}"
+                );
+                println!("{form}: {late} ns late");
+            });
+        }
+    });
+}
+
+// The zone is the server's.
+#[test]
+fn wall_time_is_that_of_the_servers_zone() {
+    let mut command = support::wallclockd();
+    command
+        .args(["--listen", "127.0.0.1:0"])
+        .env("TZ", "XXX-5:45");
+    let mut daemon = support::Process::start(&mut command);
+    let address = daemon.wait_for_address();
+    let target = second_in(3);
+    let wall = target + 5 * 3_600 + 45 * 60;
+    let outputs = [
+        vec![format(wall, "%T")],
+        vec!["--utc".into(), format(target, "%T")],
+    ];
+    thread::scope(|scope| {
+        for (arguments, zone) in outputs.into_iter().zip(["+0545", "+0000"]) {
+            scope.spawn(move || {
+                let mut command = client(&[address]);
+                command.env("TZ", "America/New_York");
+                if arguments.len() == 2 {
+                    command.arg("--utc");
+                }
+                let time = arguments.last().expect("a time");
+                command.args(["--until", time, "--"]).args(PRINT_CLOCK);
+                let output = command.output().expect("wallclock runs");
+                assert!(printed_time(&output) >= target * SECOND, "{output:?}");
+                assert!(stderr(&output).contains(zone), "{output:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_time_of_day_that_is_past_is_tomorrow() {
+    let (_daemon, address) = start_daemon();
+    let past = second_in(0) - 3;
+    let mut command = client(&[address]);
+    command.args(["--until", &format(past, "%T")]);
+    let mut process = support::Process::start(&mut command);
+    let line = process.wait_for("waiting until ");
+    assert!(line.contains(&format(past + 86_400, "%F %T")), "{line}");
+    assert!(line.contains("23 h 59 min "), "{line}");
+}
+
+// One of three servers is 100 s ahead: with it the wait would be over at once.
+#[test]
+fn a_liar_does_not_make_it_early() {
+    let (_daemon, honest) = start_daemon();
+    let (_daemon, other) = start_daemon_with(&["--listen", "127.0.0.1:0", "--utc"]);
+    let liar = scripted_server("127.0.0.1:0", |request, _| {
+        Some(with_nanoseconds(request, wall_clock() + 100 * SECOND))
+    });
+    let target = second_in(3);
+    let mut command = client(&[liar, honest, other]);
+    command
+        .args(["--until", &format!("@{target}"), "--"])
+        .args(PRINT_CLOCK);
+    let output = command.output().expect("wallclock runs");
+    let late = printed_time(&output) - target * SECOND;
+    assert!(late >= 0, "early by {} ns", -late);
+}
+
+#[test]
+fn json_reports_the_moment_on_standard_error() {
+    let (_daemon, address) = start_daemon();
+    let target = second_in(2);
+    let mut command = client(&[address]);
+    command.args(["--until", &format!("@{target}"), "--json"]);
+    let output = command.output().expect("wallclock runs");
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    let text = stderr(&output);
+    let json: Value = serde_json::from_str(text.lines().last().expect("a line")).expect(&text);
+    assert_eq!(json["until"], format(target, "%F %T +0000"), "{json}");
+    let number = |key: &str| json[key].as_f64().expect(key);
+    // A float has 0.2 us at this size.
+    let error = number("due") - target as f64;
+    assert!(
+        (-1e-6..=2.0 * number("bound") + 1e-5).contains(&error),
+        "{json}"
+    );
+    assert!(number("late") >= 0.0 && number("bound") > 0.0, "{json}");
+}
+
+/// One of many clients: how far its clock is off in seconds, and its server.
+type Client<'a> = (String, &'a SocketAddr);
+
+#[test]
+fn forty_clients_with_wrong_clocks_start_together_and_none_early() {
+    let Some(library) = libfaketime_or_skip() else {
+        return;
+    };
+    let (_daemon, daemon) = start_daemon();
+    let python = python_server(None);
+    let python = python.as_ref().map_or(&daemon, |(_, address)| address);
+    let clients: Vec<Client<'_>> = (0..40)
+        .map(|number| {
+            let hours = (f64::from(number) - 19.5) / 3.0;
+            let server = if number % 4 == 3 { python } else { &daemon };
+            (format!("{:+.3}", hours * 3_600.0), server)
+        })
+        .collect();
+    // Whole seconds take 4 s to measure, and again before the moment; starting 40 processes takes
+    // its time on a busy machine.
+    let target = second_in(20);
+    let start = |(shift, server): &Client<'_>| {
+        let mut command = client(&[**server]);
+        let form = format!("@{target}");
+        command.args(["--until", &form, "--"]).args(PRINT_CLOCK);
+        let output = shifted(&mut command, &library, shift).output();
+        let output = output.expect("wallclock runs");
+        (shift.clone(), printed_time(&output) - target * SECOND)
+    };
+    let mut late: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = clients.iter().map(|it| scope.spawn(|| start(it))).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("no panic");
+        threads.into_iter().map(join).collect()
+    });
+    for (shift, late) in &late {
+        assert!(
+            *late >= 0,
+            "the client with {shift} s is early by {} ns",
+            -late
+        );
+    }
+    late.sort_by_key(|(_, late)| *late);
+    let show = |index: usize| Duration::from_nanos(u64::try_from(late[index].1).expect("late"));
+    println!(
+        "first {:?}, median {:?}, last {:?}",
+        show(0),
+        show(20),
+        show(39)
+    );
+}
