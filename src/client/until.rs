@@ -11,6 +11,9 @@ use crate::until::{Action, Plan, Reading};
 /// The end of the wait for the target, in which this process spins: a sleep ends 60 to 200 us late.
 const SPIN: Nanos = 150_000;
 
+/// No suspend is shorter than this: 1 ms.
+const MIN_SUSPEND: Nanos = 1_000_000;
+
 /// The clock of a wait: the raw clock plus the time that the machine was suspended, which that does
 /// not count.
 #[derive(Debug)]
@@ -30,7 +33,8 @@ impl ElapsedClock {
     pub fn read(&mut self) -> (Nanos, bool) {
         let suspended = kernel::suspended_time();
         // The two clocks that it is the difference of can't be read at the same moment.
-        let has_resumed = !suspended.contains(self.suspended);
+        let change = suspended.minus(Interval::around(self.suspended, MIN_SUSPEND));
+        let has_resumed = !change.contains(0);
         if has_resumed {
             self.suspended = suspended.low();
         }
@@ -148,6 +152,26 @@ pub fn wait(
             }
             Action::NoAnswer { bound } => return Ok(WaitEnd::NoAnswer { bound }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without a suspend the difference of the clocks is always the same.
+    #[test]
+    fn an_elapsed_clock_runs_like_the_raw_clock() {
+        let mut clock = ElapsedClock::new();
+        for _ in 0..100_000 {
+            let before = raw_time() + clock.suspended;
+            let (now, has_resumed) = clock.read();
+            assert!(!has_resumed && now >= before);
+            assert!(now <= raw_time() + clock.suspended);
+        }
+        clock.suspended -= 2 * MIN_SUSPEND;
+        assert!(clock.read().1);
+        assert!(!clock.read().1);
     }
 }
 

@@ -176,10 +176,11 @@ impl Plan {
     pub fn next_action(&self, now: Nanos) -> Action {
         let due = self.due_at();
         let bound = self.interval_at(due).bound();
-        if now >= due {
+        let is_usable = bound <= self.config.max_bound;
+        // A machine that slept over the target knows that it is past, if not by how much.
+        if now >= due && (is_usable || self.patient_until.is_some()) {
             return Action::Due { at: due, bound };
         }
-        let is_usable = bound <= self.config.max_bound;
         let end = match self.patient_until {
             _ if is_usable => due,
             Some(until) => self.possible_at(self.config.target).max(until),
@@ -190,10 +191,12 @@ impl Plan {
         }
         match self.next_reading(end) {
             Some((at, full)) if now >= at => {
-                let last = if full {
-                    end - self.margin()
-                } else {
-                    end - MILLI
+                // A measurement ends before the target may come; else it would make the wait late.
+                let possible = self.possible_at(self.config.target).min(end) - self.margin();
+                let last = match full {
+                    true if now < possible => possible,
+                    true => end - self.margin(),
+                    false => end - MILLI,
                 };
                 let deadline = last.max(now + 1).min(now + self.config.time_limit);
                 Action::Read { full, deadline }
@@ -377,7 +380,11 @@ mod tests {
     #[test]
     fn due_is_when_the_low_end_is_at_the_target() {
         for left in [0, 1, 7, 1_999, 2_000, SECOND, 3_600 * SECOND + 1] {
-            let plan = Plan::new(config(left), reading(0));
+            let config = PlanConfig {
+                max_bound: 3_600 * SECOND,
+                ..config(left)
+            };
+            let plan = Plan::new(config, reading(0));
             let due = plan.certain_at(left);
             let low = |at| at + plan.interval_at(at).low();
             assert!(low(due) >= left, "{left}");

@@ -181,7 +181,11 @@ impl World {
         match (suspend, clock_set) {
             (Some((at, length)), _) if at < end => {
                 self.suspends.remove(0);
-                self.suspended = Some((self.now.max(at), None));
+                let start = match self.suspended {
+                    Some((start, None)) => start,
+                    _ => self.now.max(at),
+                };
+                self.suspended = Some((start, None));
                 // The clock that counts a suspend has seconds.
                 self.local_error += self.random().within(-SECOND..SECOND);
                 self.now = self.now.max(at) + length;

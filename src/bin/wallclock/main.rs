@@ -28,8 +28,11 @@ use error::Error;
 use output::{print, print_error, print_response};
 
 fn main() -> ExitCode {
-    let (status, has_command) = match parse_args() {
-        Ok(args) => (status_of(run(&args)), !args.command.is_empty()),
+    let (status, has_command) = match parse_args::<Args>() {
+        Ok(args) => {
+            let has_command = args.wait_args.is_wanted() && !args.command.is_empty();
+            (status_of(run(&args)), has_command)
+        }
         Err(ArgsError::Help(help)) => (status_of(print(|_| help.print()).map(|()| 0)), false),
         Err(ArgsError::Usage(line)) => {
             print_error(line);

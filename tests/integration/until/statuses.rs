@@ -59,13 +59,11 @@ fn a_format_may_follow_two_dashes() {
     let (_daemon, address) = start_daemon();
     let mut command = client(&[address]);
     let output = command
-        .args(["--", "-%%"])
+        .args(["--", "-%Y"])
         .output()
         .expect("wallclock runs");
-    assert_eq!(
-        (output.status.code(), &output.stdout[..]),
-        (Some(0), &b"-%\n"[..])
-    );
+    let is_year = output.stdout.starts_with(b"-20");
+    assert!(output.status.success() && is_year, "{output:?}");
 }
 
 #[test]
@@ -78,14 +76,14 @@ fn statuses_are_as_documented() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
     let file = file.to_str().expect("UTF-8");
     let missing = format!("{file}-missing");
-    let (soon, past) = (format!("@{}", second_in(1)), "1970-01-01 00:00");
+    let (soon, past) = ("soon", "1970-01-01 00:00");
     let (later, seven) = (format!("@{}", second_in(7_200)), ["sh", "-c", "exit 7"]);
     for (server, time, command, status) in [
-        (daemon, &*soon, &[][..], 0),
+        (daemon, soon, &[][..], 0),
         (daemon, past, &[], 1),
         (closed, &later, &[], 3),
-        (daemon, &soon, &["true"], 0),
-        (daemon, &soon, &seven, 7),
+        (daemon, soon, &["true"], 0),
+        (daemon, soon, &seven, 7),
         (daemon, past, &["true"], 125),
         (closed, &later, &["true"], 125),
         // They are looked up before the wait.
@@ -102,7 +100,12 @@ fn statuses_are_as_documented() {
         (closed, &later, &["wallclock-no-such-command"], 127),
     ] {
         let mut process = client(&[server]);
-        process.args(["--until", time]);
+        // So late that the measurement before the wait is over by then on a busy machine too.
+        let time = match time {
+            "soon" => format!("@{}", second_in(3)),
+            time => time.to_owned(),
+        };
+        process.args(["--until", &time]);
         if !command.is_empty() {
             process.arg("--").args(command);
         }

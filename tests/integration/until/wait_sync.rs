@@ -37,7 +37,7 @@ fn it_waits_until_the_clock_is_within_the_limit() {
     let mut command = client(&[server]);
     let mut process = Process::start(command.args(["--wait-sync", "30"]));
     let line = process.wait_for("waiting for an offset within 30.0 s: ");
-    assert!(line.contains(": +36") && line.contains(" s ± "), "{line}");
+    assert!(line.contains(" s ± "), "{line}");
     is_right.store(true, Ordering::Relaxed);
     let status = process.wait();
     assert!(status.success(), "{status}: {:?}", process.log);
