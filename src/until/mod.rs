@@ -5,8 +5,8 @@
 //!
 //! The target is a time of one clock: UTC, or the server's wall clock (UTC plus what its zone
 //! adds). A reading gives an interval that contains this clock minus the local one, see
-//! [`offset`](crate::offset). Until the next reading it widens by the maximum slew. The wait is over
-//! when the *low* end of the interval reaches the target:
+//! [`offset`](crate::offset). Until the next reading it widens by the maximum slew. The wait is
+//! over when the *low* end of the interval reaches the target:
 //!
 //! > **Theorem.** If the server's clock is not stepped after the last reading, and runs at most by
 //! > the maximum slew faster or slower than the local clock, then the wait is never over before the

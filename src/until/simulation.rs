@@ -218,9 +218,9 @@ enum End {
 }
 
 /// Waits until the server's clock reads `wait` more than at the start.
-fn run(world: &mut World, wait: Nanos, spread: Nanos) -> (Nanos, End) {
+fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
     let Some(first) = world.read(true, None) else {
-        return (0, End::NoFirstReading);
+        return End::NoFirstReading;
     };
     let target = world.server(world.now) + wait;
     let config = PlanConfig {
@@ -234,15 +234,11 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> (Nanos, End) {
     let mut plan = Plan::new(config, first);
     let mut read_at = world.now;
     let mut steps = 0;
-    let end = loop {
+    loop {
         steps += 1;
         assert!(steps < 10_000, "the wait does not end: {world:?}");
         let now = world.local();
-        let action = plan.next_action(now);
-        if std::env::var_os("TRACE").is_some() {
-            println!("{} {action:?} {plan:?}", world.server(world.now) - target);
-        }
-        match action {
+        match plan.next_action(now) {
             Action::Read { full, deadline } => {
                 assert!(deadline > now);
                 match world.read(full, Some(deadline)) {
@@ -274,8 +270,7 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> (Nanos, End) {
             }
             Action::NoAnswer { .. } => break End::NoAnswer,
         }
-    };
-    (target, end)
+    }
 }
 
 /// Makes a world in which everything may happen.
@@ -350,15 +345,12 @@ fn any_world(random: &mut Random) -> (World, Nanos) {
 #[test]
 fn a_wait_is_never_over_early() {
     let (mut due, mut no_answer, mut jumped, mut outside) = (0, 0, 0, 0);
-    for seed in std::env::var("SEED").map_or(0..RUNS, |s| {
-        let s: u64 = s.parse().unwrap();
-        s..s + 1
-    }) {
+    for seed in 0..RUNS {
         let mut random = Random(seed << 32);
         let (mut world, wait) = any_world(&mut random);
         let is_quiet = world.gone.is_empty() && world.loss == 0;
         let spread = random.within(0..2 * SECOND);
-        let (target, end) = run(&mut world, wait, spread);
+        let end = run(&mut world, wait, spread);
         let about = || format!("seed {seed}: {end:?} {world:?}");
         let End::Due {
             late,
@@ -386,7 +378,8 @@ fn a_wait_is_never_over_early() {
         // long it was.
         let reached = world.now - late;
         let resume = match world.suspended {
-            Some((at, read)) if reached >= at - 2 * bound => {
+            // The bound before it was 1 s at most.
+            Some((at, read)) if reached >= at - 2 * SECOND => {
                 (read.unwrap_or(world.now) - reached).max(0)
             }
             _ => 0,
@@ -403,13 +396,7 @@ fn a_wait_is_never_over_early() {
         if is_quiet && world.suspends.is_empty() {
             let reading = 4 * world.delays.end + 6 * world.wakeup + 100 * MILLI;
             let max = 2 * SECOND + max_late + if world.whole_seconds { SECOND } else { reading };
-            let before = target - (world.server(world.now) - since);
-            let late_after_change = late.min(late - before.max(0));
-            assert!(
-                late_after_change <= max,
-                "{late_after_change} > {max}: {}",
-                about()
-            );
+            assert!(since <= max, "{since} > {max}: {}", about());
         }
     }
     println!("{due} due, {no_answer} no answer, {jumped} after a change, {outside} outside");
@@ -443,7 +430,7 @@ fn an_hour_of_waiting_takes_few_requests() {
     for wall_clock in [false, true] {
         for (whole_seconds, limit) in [(false, 50), (true, 200)] {
             let mut world = quiet_world(whole_seconds, wall_clock);
-            let (_, end) = run(&mut world, 3_600 * SECOND, SECOND);
+            let end = run(&mut world, 3_600 * SECOND, SECOND);
             assert!(matches!(end, End::Due { .. }), "{end:?}");
             println!("{whole_seconds} {wall_clock}: {}", world.requests);
             assert!(world.requests <= limit, "{}", world.requests);
@@ -468,7 +455,7 @@ fn the_last_reading_is_at_most_50_ms_or_two_round_trips_old() {
                     random: seed << 32,
                     ..quiet_world(whole_seconds, true)
                 };
-                let (_, end) = run(&mut world, (100 + Nanos::from(seed)) * SECOND, SECOND);
+                let end = run(&mut world, (100 + Nanos::from(seed)) * SECOND, SECOND);
                 let End::Due {
                     age, late, bound, ..
                 } = end
@@ -495,7 +482,7 @@ fn a_step_of_the_server_before_the_last_reading_is_never_early() {
         let size = random.of_any_size(MICRO..10 * SECOND) * if random.one_in(2) { 1 } else { -1 };
         world.clock.push((at, at + size, 0));
         world.random = random.next() >> 1;
-        let (_, end) = run(&mut world, wait, SECOND);
+        let end = run(&mut world, wait, SECOND);
         let End::Due {
             late,
             bound,

@@ -235,12 +235,12 @@ pub struct OffsetArgs {
 pub struct WaitArgs {
     /// Sleep until the server's clock certainly reads TIME, then end or become COMMAND
     ///
-    /// TIME is HH:MM[:SS[.f]], the next one on the server's wall clock (with -u in UTC); YYYY-MM-DD
-    /// HH:MM[:SS[.f]]; RFC 3339 with an offset; or @SECONDS[.f] since 1970. It is never early while
-    /// the server's clock runs within --max-slew (default here: 500), and late by the bound at
-    /// most. If a server goes away meanwhile, what is known is used while the bound is within
-    /// --max-bound (default here: 1). --deadline limits each reading. With --json, standard error
-    /// gets an object at the end.
+    /// TIME is HH:MM[:SS[.f]], the next one on the server's wall clock (with -u in UTC);
+    /// YYYY-MM-DD HH:MM[:SS[.f]]; RFC 3339 with an offset; or @SECONDS[.f] since 1970. It is never
+    /// early while the server's clock runs within the limit of --max-slew (default here: 500), and
+    /// late by the bound at most. If a server goes away meanwhile, what is known is used within the
+    /// limit of --max-bound (default here: 1). The time of each reading is limited by --deadline.
+    /// An object on standard error reports the end with --json.
     #[arg(
         long,
         value_name = "TIME",

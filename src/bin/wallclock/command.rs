@@ -10,8 +10,6 @@ use std::process;
 
 use rustix::fs::{Access, access};
 
-use crate::error::Error;
-
 /// Where execvp(3) looks without a PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -61,7 +59,7 @@ impl CommandError {
 
 /// Checks that the command can be executed, before the wait for it. `command` is the program and
 /// its arguments.
-pub fn check(command: &[OsString]) -> Result<(), Error> {
+pub fn check(command: &[OsString]) -> Result<(), CommandError> {
     let Some(name) = command.first() else {
         return Ok(());
     };
@@ -69,9 +67,9 @@ pub fn check(command: &[OsString]) -> Result<(), Error> {
     if candidates.iter().any(|path| is_executable(path)) {
         Ok(())
     } else if candidates.iter().any(|path| path.exists()) {
-        Err(CommandError::NotExecutable(name.clone()).into())
+        Err(CommandError::NotExecutable(name.clone()))
     } else {
-        Err(CommandError::NotFound(name.clone()).into())
+        Err(CommandError::NotFound(name.clone()))
     }
 }
 
@@ -93,10 +91,10 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Becomes the command. Without one it returns the status of success.
-pub fn exec(command: &[OsString]) -> Result<u8, Error> {
+pub fn exec(command: &[OsString]) -> Result<u8, CommandError> {
     let Some((name, arguments)) = command.split_first() else {
         return Ok(0);
     };
     let error = process::Command::new(name).args(arguments).exec();
-    Err(CommandError::Exec(name.clone(), error).into())
+    Err(CommandError::Exec(name.clone(), error))
 }

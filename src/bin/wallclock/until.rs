@@ -74,7 +74,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
             } else if late >= REPORTED_LATENESS {
                 print_warning(format!("{} late for {name}", format_duration(late)));
             }
-            command::exec(&args.command)
+            Ok(command::exec(&args.command)?)
         }
         WaitEnd::NoAnswer { bound } => Err(Error::BoundTooLarge(format_duration(bound))),
     }

@@ -28,7 +28,7 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
         let report = command.run_until(end.map_or(until, |end| end.min(until)));
         let offset = report.agreed();
         if offset.is_some_and(|offset| offset.max_abs() <= limit) {
-            return command::exec(&args.command);
+            return Ok(command::exec(&args.command)?);
         }
         let (text, remark) = report.offset_and_remark();
         let state = [text, remark].join("  ").trim().to_owned();
