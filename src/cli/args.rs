@@ -5,6 +5,10 @@ use clap::{Command, Parser};
 /// The exit status for wrong usage.
 pub const USAGE_STATUS: u8 = 2;
 
+/// The option whose variable must not be empty: without it, `wallclockd` answers all networks, and
+/// an empty list of networks is not meant to.
+const NEVER_EMPTY: &str = "allow";
+
 /// Why the program does not run.
 #[derive(Debug)]
 pub enum ArgsError {
@@ -16,7 +20,7 @@ pub enum ArgsError {
 
 /// Parses the arguments and environment variables of this process.
 ///
-/// A variable that is set but empty counts as not set.
+/// A variable that is set but empty counts as not set, but for that of `--allow`: it is an error.
 ///
 /// # Errors
 ///
@@ -39,10 +43,11 @@ pub fn parse_args<A: Parser>() -> Result<A, ArgsError> {
 /// In an EnvironmentFile, `NAME=` restores the default.
 fn without_empty_variables(command: Command) -> Command {
     command.mut_args(|option| {
-        let empty = option
-            .get_env()
-            .and_then(std::env::var_os)
-            .is_some_and(|value| value.is_empty());
+        let empty = option.get_id() != NEVER_EMPTY
+            && option
+                .get_env()
+                .and_then(std::env::var_os)
+                .is_some_and(|value| value.is_empty());
         if empty { option.env(None) } else { option }
     })
 }

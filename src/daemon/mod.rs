@@ -3,6 +3,7 @@
 //! [`server`] receives a batch, calls [`protocol::respond`](crate::protocol::respond) for each
 //! request in it, and sends the responses under the policy of [`send`].
 
+pub mod allow;
 pub mod counters;
 pub mod notify;
 pub mod send;

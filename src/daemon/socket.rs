@@ -1,7 +1,7 @@
 //! The UDP sockets: bound here, or inherited from a service manager.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt;
@@ -171,6 +171,8 @@ impl Listener {
             return Err(wrong("not bound to a port"));
         }
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
+        // Whatever it is bound to: that may be a broadcast address.
+        enable_pktinfo(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         Listener::new(socket, options, true)
     }
 
@@ -183,17 +185,6 @@ impl Listener {
         let address = socket
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
-        // A socket that is bound to one address sends from that address anyway. Without packet info
-        // a request costs 5 % less.
-        if address.ip().to_canonical().is_unspecified() {
-            let option = if address.is_ipv6() {
-                "IPV6_RECVPKTINFO"
-            } else {
-                "IP_PKTINFO"
-            };
-            enable_pktinfo(socket.as_fd(), address.is_ipv6())
-                .map_err(option_error(option, address))?;
-        }
         let listener = Listener { socket, address };
         listener.request_send_buffer(inherited);
         listener.request_recv_buffer(options.recv_buffer, inherited);
@@ -275,6 +266,13 @@ impl Listener {
         self.address
     }
 
+    /// Returns the address that the requests to this socket are sent to; `None` if it is bound to
+    /// all addresses.
+    pub fn bound_ip(&self) -> Option<IpAddr> {
+        let ip = self.address.ip();
+        (!ip.to_canonical().is_unspecified()).then_some(ip)
+    }
+
     /// Returns how many datagrams the kernel dropped at this socket since it was created.
     ///
     /// # Errors
@@ -317,6 +315,13 @@ fn new_socket(address: SocketAddr) -> Result<Socket, ListenError> {
         socket
             .set_only_v6(!address.ip().is_unspecified())
             .map_err(create)?;
+    }
+    // Before the bind, so that it holds for the first request. A socket that is bound to one
+    // unicast address receives only requests to it, and sends from it. Without packet info a
+    // request costs 5 % less.
+    if address.ip().to_canonical().is_unspecified() {
+        enable_pktinfo(socket.as_fd(), address.is_ipv6())
+            .map_err(option_error("IP_PKTINFO", address))?;
     }
     Ok(socket)
 }

@@ -112,7 +112,7 @@ fn kill_loses_one_batch_at_most_and_wallclock_none() {
             .map(|host| {
                 let (over, received, pid) = (&over, &received[host], lan.pid(host));
                 scope.spawn(move || {
-                    network::within(pid, || {
+                    support::within_network(pid, || {
                         while !over.load(Relaxed) {
                             let mut client = Command::new(support::program("wallclock"));
                             client.args(["-t", TRY_TIMEOUT, "-s", V4, "%s"]);

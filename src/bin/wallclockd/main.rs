@@ -17,6 +17,7 @@ use wallclock::cli::generate::{ManualPage, generate};
 use wallclock::cli::logging;
 use wallclock::clock::sync::SyncMonitor;
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::daemon::allow::AllowedNetworks;
 use wallclock::daemon::notify::ServiceNotifier;
 use wallclock::daemon::server::Server;
 use wallclock::daemon::signals::Signals;
@@ -83,7 +84,9 @@ fn run(args: &Args) -> Result<(), StartError> {
     let clock = clock(args)?;
     let listeners = listeners(args, inherited)?;
     log_example(&listeners);
-    Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
+    let allow = AllowedNetworks::all(&args.allow);
+    let notifier = ServiceNotifier::from_env();
+    Server::new(listeners, allow, clock, signals, notifier).run();
     Ok(())
 }
 
