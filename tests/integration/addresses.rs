@@ -8,7 +8,6 @@ use support::{
     Process, parse_counter, request_counters, skip_without, skip_without_ipv6,
     skip_without_namespaces, wait_until, wallclock, wallclockd, within_network,
 };
-
 use wallclock::endpoint::Endpoint;
 
 /// For `wallclock --timeout`: longer than any machine needs.
@@ -202,15 +201,18 @@ fn rule_1_broadcast_and_multicast_get_no_response() {
         };
         let mut daemons: Vec<_> = (0..4).map(start).collect();
         let (v4, v6) = (client.socket("0.0.0.0:0"), client.socket("[::]:0"));
-        let mut requests = vec![
+        let multicast = if listen.starts_with('[') {
+            (&v6, "[ff02::1%eth0]:9527")
+        } else {
+            // An IPv6 socket does not receive it.
+            (&v4, "224.0.0.1:9527")
+        };
+        let requests = [
             (&v4, "10.98.0.255:9527"),
             (&v4, "255.255.255.255:9527"),
-            (&v4, "224.0.0.1:9527"),
+            multicast,
         ];
-        if listen.starts_with('[') {
-            requests.push((&v6, "[ff02::1%eth0]:9527"));
-        }
-        for (socket, destination) in &requests {
+        for (sent, (socket, destination)) in (1..).zip(&requests) {
             within_network(client.0.id(), || {
                 // It reads the number of an interface, here that of the client's eth0.
                 let endpoint: Endpoint = destination.parse().expect("an address");
@@ -218,15 +220,15 @@ fn rule_1_broadcast_and_multicast_get_no_response() {
                 let sent = socket.send_to(b"%Z", addresses[0]);
                 sent.unwrap_or_else(|error| panic!("{destination}: {error}"));
             });
-        }
-        let sent = requests.len() as u64;
-        for daemon in &mut daemons {
-            let mut counters = [0; 5];
-            wait_until("an instance does not receive a request", || {
-                counters = request_counters(daemon);
-                counters[..3].iter().sum::<u64>() == sent
-            });
-            assert_eq!(counters, [0, 0, sent, 0, 0], "{listen}");
+            for daemon in &mut daemons {
+                let mut counters = [0; 5];
+                let missing = format!("an instance receives no request to {destination}");
+                wait_until(&missing, || {
+                    counters = request_counters(daemon);
+                    counters[..3].iter().sum::<u64>() == sent
+                });
+                assert_eq!(counters, [0, 0, sent, 0, 0], "{listen} {destination}");
+            }
         }
         for socket in [v4, v6] {
             assert!(socket.recv(&mut [0; 64]).is_err(), "{listen}: a response");

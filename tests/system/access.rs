@@ -28,23 +28,52 @@ fn only_listed_networks_get_responses() {
     assert_answered(&local, "localhost");
     assert_ignored(&public, &local, "a host with a public address");
 
-    // The documented list, in force without a restart.
-    let daemon = machine.daemon(SERVICE);
-    let list = block_with("IPAddressAllow=localhost 192.168.7.0/24 fd00:7::/64");
-    edit_socket_as_documented(&machine, &list);
+    // The documented line: one room only.
+    let line = block_with("WALLCLOCKD_ALLOW=localhost,192.168.7.0/24,fd00:7::/64");
+    machine.write("/etc/default/wallclockd", &line);
+    run_documented(&machine, documents::RESTART);
     assert_answered(&neighbour, "a neighbour, with the new list");
     assert_answered(&neighbour_v6, "a neighbour over IPv6, with the new list");
     assert_answered(&local, "localhost, with the new list");
     assert_ignored(&other, &local, "a network that is not in the new list");
 
-    // A list that is written, but not loaded, has no effect.
+    // Without the socket unit's list that of the daemon remains.
+    let daemon = machine.daemon(SERVICE);
+    let open = "[Socket]\nIPAddressAllow=any\n";
     machine.write(
         &format!("/etc/systemd/system/{SOCKET}.d/override.conf"),
-        "[Socket]\nIPAddressAllow=\nIPAddressAllow=any\n",
+        open,
     );
-    assert_ignored(&public, &local, "a host in a list that is not loaded");
     machine.run(&["systemctl", "daemon-reload"]);
-    assert_answered(&public, "a host in a list that is loaded");
+    assert_ignored(&public, &local, "a host that only the socket unit lists");
+    assert_ignored(
+        &other,
+        &local,
+        "a host that only the socket unit lists, too",
+    );
+    assert_eq!(machine.daemon(SERVICE), daemon, "the daemon was restarted");
+}
+
+#[test]
+fn public_network_is_added_in_both_places() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    let public = lan.public_socket();
+    let local = local_socket(&machine, "127.0.0.1:9527");
+    machine.write(
+        "/etc/default/wallclockd",
+        "WALLCLOCKD_ALLOW=localhost,203.0.113.0/24\n",
+    );
+    run_documented(&machine, documents::RESTART);
+    assert_ignored(&public, &local, "a host that only the daemon lists");
+
+    // The documented lines, with the test's network, in force without a restart.
+    let daemon = machine.daemon(SERVICE);
+    let list = block_with("IPAddressAllow=2001:db8:7::/64");
+    edit_socket_as_documented(&machine, &list.replace("2001:db8:7::/64", "203.0.113.0/24"));
+    assert_answered(&public, "a host that both list");
     assert_eq!(machine.daemon(SERVICE), daemon, "the daemon was restarted");
 }
 
