@@ -9,7 +9,7 @@ use wallclock::sys::mmsg::BATCH_SIZE;
 use super::documents::{self, run_documented};
 use super::load::{self, Load, Tally};
 use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
-use super::network::{self, Lan, V4, assert_answered, local_socket};
+use super::network::{Lan, V4, assert_answered, local_socket};
 use super::package::package;
 
 /// The watchdog period of the units.
