@@ -188,8 +188,8 @@ pub fn set_send_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the kernel report the destination of each datagram, on a dual-stack socket with one message
-/// for both families.
+/// Makes the kernel report the destination of each datagram, on a dual-stack socket with one
+/// message for both families.
 pub fn enable_pktinfo(socket: BorrowedFd<'_>, dual_stack: bool) -> io::Result<()> {
     let (level, option) = if dual_stack {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
