@@ -605,14 +605,15 @@ mod tests {
             let message = &mut header.msg_hdr;
             message.msg_controllen = 0;
             let source: *mut libc::sockaddr_in6 = message.msg_name.cast();
-            // SAFETY: the header is prepared, so these pointers are valid for writes, and no
-            // reference to what they point to is alive.
-            unsafe {
-                (*source).sin6_family = libc::AF_INET as _;
-                (*source).sin6_flowinfo = u32::from_ne_bytes([192, 0, 2, number]);
-            }
+            // SAFETY: the header is prepared, so this pointer is valid, and no reference to what it
+            // points to is alive.
+            let source = unsafe { &mut *source };
+            source.sin6_family = libc::AF_INET as _;
+            source.sin6_flowinfo = u32::from_ne_bytes([192, 0, 2, number]);
             // SAFETY: as above.
-            unsafe { ptr::write((*message.msg_iov).iov_base.cast(), number) };
+            let iovec = unsafe { ptr::read(message.msg_iov) };
+            // SAFETY: as above.
+            unsafe { ptr::write(iovec.iov_base.cast(), number) };
         }
         batch.received = count;
     }

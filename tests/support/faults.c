@@ -19,7 +19,7 @@ struct faults {
 	int error[CALLS];  /* errno of the failure */
 	int left[CALLS];   /* failures still to come; -1: no limit */
 	int failed[CALLS]; /* failures so far */
-	int clock_status;  /* 0: the kernel's, 1: synchronised, 2: not synchronised */
+	int clock_status;  /* 0: the kernel's, 1, 2, 3: see ClockStatus */
 	int min_send_wait; /* minimum ms of a wait for space in a send buffer, unless a signal ends it */
 };
 
@@ -99,6 +99,11 @@ int adjtimex(struct timex *timex)
 		return TIME_OK;
 	case 2:
 		timex->status |= STA_UNSYNC;
+		timex->maxerror = 16000000;
+		return TIME_ERROR;
+	case 3:
+		timex->status |= STA_UNSYNC;
+		timex->maxerror = 2500;
 		return TIME_ERROR;
 	}
 	return state;

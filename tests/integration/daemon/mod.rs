@@ -1,6 +1,7 @@
 //! `wallclockd` as a process.
 
 mod logging;
+mod notify;
 mod python;
 mod rules;
 mod sockets;

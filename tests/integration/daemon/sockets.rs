@@ -113,7 +113,7 @@ fn missing_inherited_descriptor_is_an_error() {
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_wallclockd")]);
     let mut process = Process::start(&mut command);
-    assert_eq!(process.wait().code(), Some(1));
+    assert_eq!(process.wait().code(), Some(2));
     let log = process.log.join("\n");
     assert!(
         log.contains("LISTEN_FDS") && log.contains("Bad file descriptor"),

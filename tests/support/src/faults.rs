@@ -29,8 +29,10 @@ const CALLS: u64 = 4;
 pub enum ClockStatus {
     /// Synchronised, with a maximum error of 1500 us.
     Synchronised = 1,
-    /// Not synchronised.
+    /// Not synchronised: a maximum error of 16 s, and STA_UNSYNC.
     Unsynchronised = 2,
+    /// As chronyd without `rtcsync` leaves it: a maximum error of 2500 us, and STA_UNSYNC.
+    WithoutRtcsync = 3,
 }
 
 /// The path of the preloaded library, compiled once; `None` without a C compiler.
