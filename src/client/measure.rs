@@ -49,7 +49,7 @@ pub enum MeasureError {
 
 /// Maximum number of times that servers are measured again, because their results became outdated
 /// while others were measured. With a deadline that limits it too.
-const MAX_REPETITIONS: u32 = 3;
+const MAX_REPETITIONS: u32 = 5;
 
 /// Measures all servers at the same time. Returns the results in the order of the servers, and the
 /// local clocks after the last of them.
@@ -62,20 +62,23 @@ pub fn measure_all(
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> (Vec<Result<ServerClock, MeasureError>>, ClockPair) {
     let mut results = measure_each(servers, config, progress);
-    for _ in 0..MAX_REPETITIONS {
-        let now = raw_time();
-        if config.deadline.is_some_and(|deadline| now >= deadline) {
-            break;
-        }
+    let mut repetitions = 0;
+    loop {
+        let now = read_clocks();
         let is_outdated = |result: &Result<ServerClock, _>| {
-            result.as_ref().is_ok_and(|clock| clock.is_outdated(now))
+            let clock = result.as_ref();
+            clock.is_ok_and(|clock| clock.is_outdated(now.after))
         };
         let outdated: Vec<_> = (0..servers.len())
             .filter(|&index| is_outdated(&results[index]))
             .collect();
-        if outdated.is_empty() {
-            break;
+        let is_over = config
+            .deadline
+            .is_some_and(|deadline| now.after >= deadline);
+        if outdated.is_empty() || is_over || repetitions == MAX_REPETITIONS {
+            return (results, now);
         }
+        repetitions += 1;
         let again: Vec<_> = outdated.iter().map(|&index| servers[index]).collect();
         let new_results = measure_each(&again, config, progress);
         for (index, result) in outdated.into_iter().zip(new_results) {
@@ -86,7 +89,6 @@ pub fn measure_all(
             }
         }
     }
-    (results, read_clocks())
 }
 
 /// Measures all servers at the same time, once.
@@ -96,18 +98,21 @@ fn measure_each(
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> Vec<Result<ServerClock, MeasureError>> {
     let measure_one = |server| measure(server, config, &|clock| progress(server, clock));
+    // With one server there is no other thread, whose end would be noticed late.
+    let Some((&last, others)) = servers.split_last() else {
+        return Vec::new();
+    };
     thread::scope(|scope| {
-        let threads: Vec<_> = servers
+        let threads: Vec<_> = others
             .iter()
             .map(|&server| scope.spawn(move || measure_one(server)))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+        let last = measure_one(last);
+        let results = threads.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        results.chain([last]).collect()
     })
 }
 
