@@ -21,6 +21,9 @@ pub enum EndpointError {
     /// The host is missing.
     #[error("no host")]
     NoHost,
+    /// The host is a number: getaddrinfo(3) would read 80 as the address 0.0.0.80.
+    #[error("{0:?} is no host; for a port, give the host too, as in [::]:{0}")]
+    Number(String),
     /// The text after the last colon is not a port.
     #[error("{0:?} is not a port (0 to 65535)")]
     Port(String),
@@ -38,6 +41,9 @@ impl FromStr for Endpoint {
         let (host, port) = split_port(text)?;
         if host.is_empty() {
             return Err(EndpointError::NoHost);
+        }
+        if host.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(EndpointError::Number(host.to_owned()));
         }
         Ok(Endpoint {
             host: host.to_owned(),
@@ -149,6 +155,9 @@ mod tests {
     fn errors_name_the_wrong_part() {
         assert_eq!(parse(""), Err(EndpointError::NoHost));
         assert_eq!(parse(":9527"), Err(EndpointError::NoHost));
+        for number in ["80", "0:80", "[80]"] {
+            assert!(matches!(parse(number), Err(EndpointError::Number(_))));
+        }
         assert_eq!(parse("[::1"), Err(EndpointError::Brackets));
         assert_eq!(parse("[::1]9527"), Err(EndpointError::Brackets));
         for port in ["65536", "-1", "+1", "http", "99999999999"] {

@@ -90,7 +90,11 @@ fn mktime(tm: &libc::tm) -> i64 {
     unsafe { libc::mktime(&raw mut copy) }
 }
 
+/// A directive of glibc, or a `%+` that is refused. (Elsewhere `%+` is a directive of chrono.)
 fn draw_directive(random: &mut Random) -> Vec<u8> {
+    if random.below(64) == 0 {
+        return vec![b'%', b'+', random.one_of(b"0123456789CFGY"), b'Y'];
+    }
     let mut directive = vec![b'%'];
     for _ in 0..random.one_of(&[0, 0, 0, 1, 1, 2, 3]) {
         directive.push(random.one_of(b"_-0^#"));
@@ -214,7 +218,14 @@ fn texts_equal_those_of_glibc() {
                     compared += 1;
                 }
                 // glibc copies what is refused here, in upper case after `^`, padded to its width.
-                Err(FormatError::Unknown { at, .. }) => {
+                Err(error @ (FormatError::Unknown { at, .. } | FormatError::PlusFlag { at })) => {
+                    let is_plus = format[at..].starts_with(b"%+");
+                    assert_eq!(
+                        is_plus,
+                        error == FormatError::PlusFlag { at },
+                        "{}",
+                        context()
+                    );
                     assert!(!is_valid, "{}", context());
                     let directive = &format[at..];
                     let length = 1 + directive

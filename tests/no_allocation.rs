@@ -66,6 +66,7 @@ fn requests_allocate_no_memory() {
     let clock = Clock::in_zone(None, &zone).expect("a zone");
     let listeners = Listener::bind(
         &[SocketAddr::from(([127, 0, 0, 1], 0))],
+        &[],
         SocketOptions::default(),
     )
     .expect("a free port");

@@ -1,5 +1,10 @@
 //! Parses the command line and the environment variables of the options.
 
+use std::env;
+use std::error::Error as _;
+use std::ffi::OsStr;
+
+use clap::error::ErrorKind;
 use clap::{Command, Parser};
 
 /// The exit status for wrong usage.
@@ -10,7 +15,8 @@ pub const USAGE_STATUS: u8 = 2;
 pub enum ArgsError {
     /// `--help` or `--version`: holds the text to print. The exit status is 0.
     Help(clap::Error),
-    /// Wrong usage: holds one line that describes it. The exit status is [`USAGE_STATUS`].
+    /// Wrong usage: holds one line that describes it, and names the variable and its value if that
+    /// is at fault. The exit status is [`USAGE_STATUS`].
     Usage(String),
 }
 
@@ -22,16 +28,91 @@ pub enum ArgsError {
 ///
 /// See [`ArgsError`].
 pub fn parse_args<A: Parser>() -> Result<A, ArgsError> {
-    without_empty_variables(A::command())
+    let command = without_empty_variables(A::command());
+    command
+        .clone()
         .try_get_matches()
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches))
         .map_err(|error| {
             if error.use_stderr() {
-                ArgsError::Usage(one_line(&error))
+                let line = variable_error(&command, error.kind());
+                ArgsError::Usage(line.unwrap_or_else(|| one_line(&error)))
             } else {
                 ArgsError::Help(error)
             }
         })
+}
+
+/// Describes the variable whose value causes an error of this kind, `NAME=value: reason`. Returns
+/// `None` if the command line alone causes one.
+fn variable_error(command: &Command, kind: ErrorKind) -> Option<String> {
+    let is_of_values = matches!(
+        kind,
+        ErrorKind::InvalidUtf8 | ErrorKind::InvalidValue | ErrorKind::ValueValidation
+    );
+    let without_variables = command.clone().mut_args(|option| option.env(None));
+    let is_of_command_line = without_variables
+        .try_get_matches()
+        .is_err_and(|error| error.kind() == kind);
+    if !is_of_values || is_of_command_line {
+        return None;
+    }
+    command.get_arguments().find_map(|option| {
+        let variable = option.get_env()?;
+        let value = env::var_os(variable)?;
+        let only_this = command.clone().mut_args(|other| {
+            if other.get_id() == option.get_id() {
+                other
+            } else {
+                other.env(None)
+            }
+        });
+        let error = only_this
+            .try_get_matches_from([command.get_name()])
+            .err()
+            .filter(|error| error.kind() == kind)?;
+        let reason = error
+            .source()
+            .map_or_else(|| one_line(&error), ToString::to_string);
+        Some(format!(
+            "{}={}: {reason}",
+            variable.display(),
+            value.to_string_lossy().escape_debug()
+        ))
+    })
+}
+
+/// Describes the environment variables that have the prefix of the program's, but name no option:
+/// one line for each.
+pub fn unknown_variables<A: Parser>(prefix: &str) -> Vec<String> {
+    let command = A::command();
+    let known: Vec<_> = command
+        .get_arguments()
+        .filter_map(|option| option.get_env().and_then(OsStr::to_str))
+        .collect();
+    env::vars_os()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(prefix) && !known.contains(&name.as_str()))
+        .map(|name| {
+            let suggestion = nearest(&name, &known, prefix.len());
+            let suggestion = suggestion.map_or(String::new(), |known| format!("; {known} is one"));
+            format!(
+                "{} is ignored: no such option{suggestion}",
+                name.escape_debug()
+            )
+        })
+        .collect()
+}
+
+/// Returns the known name that differs from this one in few letters, if there is one.
+fn nearest<'a>(name: &str, known: &[&'a str], prefix_len: usize) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|known| (strsim::osa_distance(name, known), *known))
+        .filter(|(distance, known)| 3 * distance <= known.len() - prefix_len)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// Removes the variables that are empty from the options, because clap would parse the empty value.
@@ -41,7 +122,7 @@ fn without_empty_variables(command: Command) -> Command {
     command.mut_args(|option| {
         let empty = option
             .get_env()
-            .and_then(std::env::var_os)
+            .and_then(env::var_os)
             .is_some_and(|value| value.is_empty());
         if empty { option.env(None) } else { option }
     })
@@ -57,4 +138,24 @@ fn one_line(error: &clap::Error) -> String {
         .split_whitespace()
         .collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_name_differs_in_few_letters() {
+        let known = ["P_UTC", "P_LISTEN", "P_REQUIRE_SYNC"];
+        for (name, expected) in [
+            ("P_UCT", Some("P_UTC")),
+            ("P_LISTN", Some("P_LISTEN")),
+            ("P_REQUIRE_SNYC", Some("P_REQUIRE_SYNC")),
+            ("P_CPU", None),
+            ("P_SYNC_FILE", None),
+            ("P_", None),
+        ] {
+            assert_eq!(nearest(name, &known, 2), expected, "{name}");
+        }
+    }
 }

@@ -10,16 +10,17 @@ use log::{Level, LevelFilter};
 use crate::clock::unix_now;
 use crate::time::rfc3339;
 
-/// Starts logging to stderr at this level. RUST_LOG (env_logger's syntax) takes precedence.
+/// Starts logging to stderr at this level. RUST_LOG (env_logger's syntax) takes precedence; a wrong
+/// one is ignored, with a warning.
 ///
 /// If stderr is the journal's stream (systemd.exec(5), `JOURNAL_STREAM`), each line starts with its
 /// priority (sd-daemon(3)) and has no time stamp, because the journal adds one.
 pub fn start(level: LevelFilter) {
     let mut builder = Builder::new();
     builder.target(Target::Stderr).filter_level(level);
-    if let Ok(filters) = env::var("RUST_LOG")
-        && !filters.is_empty()
-    {
+    let filters = env::var("RUST_LOG").unwrap_or_default();
+    let wrong = env_filter::Builder::new().try_parse(&filters).err();
+    if wrong.is_none() && !filters.is_empty() {
         builder.parse_filters(&filters);
     }
     if is_journal(io::stderr().as_fd()) {
@@ -39,6 +40,20 @@ pub fn start(level: LevelFilter) {
         });
     }
     builder.init();
+    if let Some(error) = wrong {
+        log::warn!("RUST_LOG={} is ignored: {error}", filters.escape_debug());
+    }
+}
+
+/// Writes a usage error, which comes before [`start`], to stderr: as a line of the journal or, if
+/// stderr is another file, after the name of the program. A stderr that takes nothing is no error.
+pub fn write_usage_error(program: &str, line: &str) {
+    let mut stderr = io::stderr();
+    let _ = if is_journal(stderr.as_fd()) {
+        writeln!(stderr, "<{}>{line}", priority(Level::Error))
+    } else {
+        writeln!(stderr, "{program}: {line}")
+    };
 }
 
 /// Returns the level for a verbosity: the number of `-v` minus the number of `-q`.

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn rule_5_an_unsynchronised_clock_is_not_trusted() {
-        let mut clock = Clock::utc().with_sync_monitor(SyncMonitor::new(true));
+        let mut clock =
+            Clock::utc().with_sync_monitor(SyncMonitor::new(true, sync::DEFAULT_MAX_ERROR));
         assert_eq!(clock.sync_status(), SyncStatus::Unknown);
         let is_trusted = clock.now().is_trusted();
         assert_eq!(clock.sync_status(), clock.sync_monitor.status());

@@ -1,11 +1,18 @@
-//! Tracks whether the kernel reports the system clock as synchronised (adjtimex(2)).
+//! Tracks whether the system clock is synchronised: whether the maximum error that the kernel
+//! reports (adjtimex(2)) is below a limit.
+//!
+//! The flag STA_UNSYNC is not used, because chronyd clears it only with `rtcsync`.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::sys::timex::{ClockStatus, clock_status};
+use crate::sys::timex::clock_max_error;
 use crate::time::rfc3339;
+
+/// The maximum error from which on a clock is not synchronised. The kernel reports this value for a
+/// clock that nothing sets, and systemd's timedated has the same limit.
+pub const DEFAULT_MAX_ERROR: Duration = Duration::from_secs(16);
 
 /// Whether the system clock is synchronised, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +20,7 @@ pub enum SyncStatus {
     /// Not known: the kernel was not queried yet, or adjtimex(2) failed.
     #[default]
     Unknown,
-    /// Not synchronised.
+    /// Not synchronised: the maximum error is not below the limit.
     Unsynchronised {
         /// The time of the first such report, in seconds since the Epoch by this clock.
         since: i64,
@@ -41,9 +48,10 @@ impl fmt::Display for SyncStatus {
 }
 
 /// Reads the status of the system clock and logs each change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SyncMonitor {
     required: bool,
+    limit: Duration,
     status: SyncStatus,
     /// Kept while the status is unknown, because the clock may still be unsynchronised.
     unsynchronised_since: Option<i64>,
@@ -51,12 +59,22 @@ pub struct SyncMonitor {
     failed: bool,
 }
 
+impl Default for SyncMonitor {
+    fn default() -> SyncMonitor {
+        SyncMonitor::new(false, DEFAULT_MAX_ERROR)
+    }
+}
+
 impl SyncMonitor {
-    /// If `required`, the clock is accepted only while it is known to be synchronised.
-    pub fn new(required: bool) -> SyncMonitor {
+    /// The clock is synchronised while its maximum error is below `limit`. If `required`, it is
+    /// accepted only while it is known to be synchronised.
+    pub fn new(required: bool, limit: Duration) -> SyncMonitor {
         SyncMonitor {
             required,
-            ..SyncMonitor::default()
+            limit,
+            status: SyncStatus::default(),
+            unsynchronised_since: None,
+            failed: false,
         }
     }
 
@@ -72,25 +90,24 @@ impl SyncMonitor {
 
     /// Reads the status from the kernel. `unix_seconds` is the clock's present time.
     pub fn poll(&mut self, unix_seconds: i64) {
-        self.update(clock_status(), unix_seconds);
+        self.update(clock_max_error(), unix_seconds);
     }
 
-    fn update(&mut self, reported: io::Result<ClockStatus>, unix_seconds: i64) {
+    fn update(&mut self, reported: io::Result<Duration>, unix_seconds: i64) {
         let had_failed = std::mem::replace(&mut self.failed, reported.is_err());
         self.status = match reported {
-            Ok(ClockStatus {
-                synchronised: true,
-                max_error,
-            }) => {
+            Ok(max_error) if max_error < self.limit => {
                 self.log_synchronised(had_failed, max_error);
                 SyncStatus::Synchronised { max_error }
             }
-            Ok(_) => {
+            Ok(max_error) => {
+                let limit = self.limit.as_micros();
                 let since = *self.unsynchronised_since.get_or_insert_with(|| {
                     log::warn!(
-                        "the system clock is not synchronised (since {}): is chrony, ntpd or \
-                         systemd-timesyncd running?",
-                        rfc3339(unix_seconds)
+                        "the system clock is not synchronised (since {}): maximum error {} us, \
+                         must be below {limit} us: is chronyd, ntpd or systemd-timesyncd running?",
+                        rfc3339(unix_seconds),
+                        max_error.as_micros()
                     );
                     unix_seconds
                 });
@@ -137,14 +154,11 @@ mod tests {
     use super::*;
     use crate::clock::test_log;
 
-    fn reported(synchronised: bool) -> io::Result<ClockStatus> {
-        Ok(ClockStatus {
-            synchronised,
-            max_error: Duration::from_micros(1500),
-        })
+    fn reported(max_error_us: u64) -> io::Result<Duration> {
+        Ok(Duration::from_micros(max_error_us))
     }
 
-    fn forbidden() -> io::Result<ClockStatus> {
+    fn forbidden() -> io::Result<Duration> {
         Err(io::Error::from_raw_os_error(libc::EPERM))
     }
 
@@ -156,30 +170,31 @@ mod tests {
         let unsynchronised = "clock=unsynchronised since=2026-07-05T01:05:07Z";
         let synchronised = "clock=synchronised error=1500us";
         for (status, seconds, expected, logged) in [
-            (reported(true), 0, synchronised, ""),
+            (reported(1500), 0, synchronised, ""),
             (
-                reported(false),
+                reported(16_000_000),
                 7,
                 unsynchronised,
-                "WARN the system clock is not synchronised (since 2026-07-05T01:05:07Z): is \
-                 chrony, ntpd or systemd-timesyncd running?",
+                "WARN the system clock is not synchronised (since 2026-07-05T01:05:07Z): maximum \
+                 error 16000000 us, must be below 16000000 us: is chronyd, ntpd or \
+                 systemd-timesyncd running?",
             ),
-            (reported(false), 8, unsynchronised, ""),
+            (reported(17_000_000), 8, unsynchronised, ""),
             // While the status is unknown, the clock may still be unsynchronised.
             (forbidden(), 9, "clock=unknown", "adjtimex"),
             (forbidden(), 10, "clock=unknown", ""),
-            (reported(false), 11, unsynchronised, ""),
+            (reported(16_000_000), 11, unsynchronised, ""),
             (
-                reported(true),
+                reported(1500),
                 12,
                 synchronised,
                 "INFO the system clock is synchronised again, maximum error 1500 us (it was not \
                  since 2026-07-05T01:05:07Z)",
             ),
-            (reported(true), 13, synchronised, ""),
+            (reported(1500), 13, synchronised, ""),
             (forbidden(), 14, "clock=unknown", "adjtimex"),
             (
-                reported(true),
+                reported(1500),
                 15,
                 synchronised,
                 "INFO the system clock is synchronised, maximum error 1500 us",
@@ -203,9 +218,9 @@ mod tests {
     fn rule_5_a_required_clock_must_be_synchronised() {
         test_log::start();
         for (required, accepted) in [(false, [true; 3]), (true, [true, false, false])] {
-            let mut monitor = SyncMonitor::new(required);
+            let mut monitor = SyncMonitor::new(required, DEFAULT_MAX_ERROR);
             assert_eq!(monitor.accepts(), !required);
-            let accepts = [reported(true), reported(false), forbidden()].map(|status| {
+            let accepts = [reported(15_999_999), reported(16_000_000), forbidden()].map(|status| {
                 monitor.update(status, 0);
                 monitor.accepts()
             });
@@ -213,6 +228,21 @@ mod tests {
             let consequence = "; requests are refused until it is known";
             let log = test_log::take().concat();
             assert_eq!(log.ends_with(consequence), required, "{log}");
+        }
+    }
+
+    #[test]
+    fn rule_5_clock_must_be_within_the_limit() {
+        let mut monitor = SyncMonitor::new(true, Duration::from_micros(1500));
+        for (max_error, accepted) in [
+            (reported(1499), true),
+            (reported(1500), false),
+            // A negative maximum error.
+            (Ok(Duration::MAX), false),
+            (reported(0), true),
+        ] {
+            monitor.update(max_error, 0);
+            assert_eq!(monitor.accepts(), accepted);
         }
     }
 

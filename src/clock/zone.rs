@@ -134,17 +134,20 @@ impl Zone {
         }
     }
 
-    /// Reads the host's zone; UTC while the file is missing (localtime(5)).
+    /// Reads the host's zone; UTC while the file is missing (localtime(5)). That is a warning,
+    /// because the tables that the link needs may not be installed yet.
     fn localtime(path: &Path) -> Result<Zone, ZoneError> {
         match Zone::from_path(path.to_owned()) {
             Err(ZoneError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                log::info!("{} is missing: the zone is UTC", path.display());
+                log::warn!(
+                    "zone file {} is missing: the zone is UTC until it is there",
+                    path.display()
+                );
                 Ok(Zone {
                     rules: None,
                     file: Some(ZoneFile {
                         path: path.to_owned(),
                         stamp: None,
-                        error_reported: true,
                     }),
                 })
             }
@@ -158,11 +161,7 @@ impl Zone {
         let rules = Some(load_tzif(&path)?);
         Ok(Zone {
             rules,
-            file: Some(ZoneFile {
-                path,
-                stamp,
-                error_reported: false,
-            }),
+            file: Some(ZoneFile { path, stamp }),
         })
     }
 
@@ -215,8 +214,6 @@ struct ZoneFile {
     path: PathBuf,
     /// `None` if the file was missing.
     stamp: Option<FileStamp>,
-    /// An error is returned once, not once a second.
-    error_reported: bool,
 }
 
 impl ZoneFile {
@@ -224,28 +221,14 @@ impl ZoneFile {
     ///
     /// # Errors
     ///
-    /// The file cannot be used. Further errors are not returned until it was read without one.
+    /// The file cannot be used. That is returned once for each change, not once a second.
     fn read_if_changed(&mut self) -> Result<Option<TimeZone>, ZoneError> {
-        let result = match FileStamp::new(&self.path) {
-            Ok(stamp) if self.stamp == Some(stamp) => return Ok(None),
-            Ok(stamp) => {
-                self.stamp = Some(stamp);
-                load_tzif(&self.path)
-            }
-            Err(source) => {
-                self.stamp = None;
-                Err(ZoneError::Read {
-                    path: self.path.clone(),
-                    source,
-                })
-            }
-        };
-        let was_reported = std::mem::replace(&mut self.error_reported, result.is_err());
-        match result {
-            Ok(rules) => Ok(Some(rules)),
-            Err(_) if was_reported => Ok(None),
-            Err(error) => Err(error),
+        let stamp = FileStamp::new(&self.path).ok();
+        if stamp == self.stamp {
+            return Ok(None);
         }
+        self.stamp = stamp;
+        load_tzif(&self.path).map(Some)
     }
 }
 
@@ -502,10 +485,26 @@ mod tests {
         assert_eq!(
             test_log::take(),
             [
-                format!("INFO {path} is missing: the zone is UTC"),
+                format!("WARN zone file {path} is missing: the zone is UTC until it is there"),
                 format!("INFO zone file {path} changed: its new rules are in force"),
             ]
         );
+    }
+
+    #[test]
+    fn garbage_after_a_missing_localtime_is_reported() {
+        test_log::start();
+        let directory = TempDir::new("garbage");
+        let mut zone = Zone::from_tz(None, &directory.paths()).expect("a zone");
+        test_log::take();
+        directory.write("localtime", b"bad");
+        for expected in [1, 0] {
+            zone.refresh();
+            let log = test_log::take();
+            assert_eq!(log.len(), expected, "{log:?}");
+            assert!(log.iter().all(|line| line.starts_with("WARN ")));
+        }
+        assert_eq!(shown(&zone), "UTC+0");
     }
 
     #[test]
@@ -531,14 +530,18 @@ mod tests {
             refreshed(&mut zone, &fixed("NEW", 2)),
             ("NEW+7200".to_owned(), vec![])
         );
-        // An error is logged once, and again after a good file.
+        // An error is logged once for each change.
         for _ in 0..2 {
             let (shown, log) = refreshed(&mut zone, b"bad");
             assert_eq!((shown.as_str(), log.len()), ("NEW+7200", 1), "{log:?}");
             assert!(log[0].starts_with("WARN ") && log[0].ends_with("rules stay in force"));
             fs::remove_file(&path).expect("removed");
-            zone.refresh();
-            assert_eq!(test_log::take(), [""; 0]);
+            for expected in [1, 0] {
+                zone.refresh();
+                let log = test_log::take();
+                assert_eq!(log.len(), expected, "{log:?}");
+                assert!(log.iter().all(|line| line.starts_with("WARN ")));
+            }
             assert_eq!(
                 refreshed(&mut zone, &fixed("NEW", 2)),
                 ("NEW+7200".to_owned(), vec![])
@@ -552,7 +555,6 @@ mod tests {
         let mut file = ZoneFile {
             path: directory.write("zone", &fixed("OLD", 1)),
             stamp: None,
-            error_reported: false,
         };
         assert!(file.read_if_changed().expect("read").is_some());
         assert!(file.read_if_changed().expect("not read").is_none());

@@ -105,6 +105,8 @@ impl Server {
         state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        let manager = state.notifier.socket();
+        descriptors.extend(manager.iter().map(|m| PollFd::new(m, PollFlags::OUT)));
         while !signals.stop_requested() {
             if signals.take_report_request() {
                 log::info!("{}", state.status_line(&listeners));
@@ -116,7 +118,10 @@ impl Server {
             // After the requests, because they change what is due.
             let timeout = state.notify(&listeners);
             if all_empty {
-                state.sleep(&mut descriptors, timeout);
+                // The manager comes last, and counts only while a notification waits for it.
+                let unpolled = manager.is_some() && !state.notifier.is_blocked();
+                let polled = descriptors.len() - usize::from(unpolled);
+                state.sleep(&mut descriptors[..polled], timeout);
                 if !descriptors[0].revents().is_empty() {
                     signals.drain_wake_pipe();
                 }
@@ -187,14 +192,18 @@ impl State {
         Ok(received)
     }
 
-    /// Sleeps until a socket is readable, a signal arrives, or the time-out expires; `None` is no
-    /// time-out.
+    /// Sleeps until a socket is readable, a signal arrives, the service manager takes the
+    /// notification that waits for it, or the time-out expires; `None` is no time-out.
     fn sleep(&mut self, descriptors: &mut [PollFd<'_>], timeout: Option<Duration>) {
         // A time-out too long for a timespec is none.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let is_ready = |descriptor: Option<&PollFd<'_>>| {
+            descriptor.is_some_and(|descriptor| !descriptor.revents().is_empty())
+        };
         match poll(descriptors, timeout.as_ref()) {
             Ok(0) => self.refresh_clock(),
-            Ok(_) if descriptors[0].revents().is_empty() => {
+            Ok(_) if self.notifier.is_blocked() && is_ready(descriptors.last()) => {}
+            Ok(_) if !is_ready(descriptors.first()) => {
                 self.empty_wakeups += 1;
                 if self.empty_wakeups > MAX_EMPTY_WAKEUPS {
                     log::debug!("poll: reported a datagram that no receive found");
@@ -234,6 +243,7 @@ impl State {
         let start = Instant::now();
         let mut received = 1;
         while received > 0 && start.elapsed() < DRAIN_TIMEOUT {
+            self.notifier.retry();
             received = listeners
                 .iter()
                 .filter_map(|listener| self.serve_batch(listener).ok())

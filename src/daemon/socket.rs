@@ -1,7 +1,7 @@
 //! The UDP sockets: bound here, or inherited from a service manager.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt;
@@ -50,7 +50,35 @@ pub enum ListenError {
         /// The error of socket(2) or setsockopt(2).
         source: io::Error,
     },
-    /// The address is not local, the port is in use and not shared, or it takes a privilege.
+    /// A socket of another process is bound to the port, on this address or on one that overlaps.
+    #[error(
+        "{address} is in use: another process or wallclockd.socket holds the port \
+         (`ss -ulpn 'sport = :{}'` shows which)",
+        address.port()
+    )]
+    PortInUse {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The sandbox of the service permits no socket but those that systemd passes.
+    #[error(
+        "no socket for {address}: systemd holds the socket of this service, {inherited}, and \
+         permits no other; set addresses with ListenDatagram= in wallclockd.socket, not with \
+         WALLCLOCKD_LISTEN or --listen"
+    )]
+    OnlyInherited {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The address of the first inherited socket.
+        inherited: SocketAddr,
+    },
+    /// A request to such an address reaches several hosts, and rule 1 ignores it.
+    #[error("{address} is a broadcast or multicast address")]
+    NotUnicast {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address is not local, or the port takes a privilege.
     #[error("bind {address}")]
     Bind {
         /// The address.
@@ -93,46 +121,40 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Binds a UDP socket with SO_REUSEADDR to each of these addresses; `[::]` serves IPv4, too.
-    /// Warns if another socket is bound to one of them.
+    /// Binds a UDP socket to each of these addresses, beside the inherited ones; `[::]` serves
+    /// IPv4, too. An address that is given twice gets one socket, but port 0 is another port each
+    /// time.
+    ///
+    /// No other process shares a port: one that is in use is an error, and when this function
+    /// returns, the kernel refuses every other bind. [`SocketOptions::reuse_port`] shares the ports
+    /// with processes of the same user.
     ///
     /// # Errors
     ///
     /// The first step that failed, see [`ListenError`].
     pub fn bind(
         addresses: &[SocketAddr],
+        inherited: &[Listener],
         options: SocketOptions,
     ) -> Result<Vec<Listener>, ListenError> {
-        // All are checked before the first is bound, so that the sockets of this daemon do not
-        // count.
-        for &address in addresses {
-            if address.port() != 0 && port_in_use(address, options)? {
-                log::warn!(
-                    "another socket is bound to {address}: with SO_REUSEADDR this daemon, bound \
-                     last, receives all datagrams until it ends"
-                );
-            }
-        }
-        addresses
-            .iter()
-            .map(|&address| Listener::bind_one(address, options))
-            .collect()
-    }
-
-    fn bind_one(address: SocketAddr, options: SocketOptions) -> Result<Listener, ListenError> {
-        let socket = new_socket(address)?;
-        socket
-            .set_reuse_address(true)
-            .map_err(option_error("SO_REUSEADDR", address))?;
-        if options.reuse_port {
-            socket
-                .set_reuse_port(true)
-                .map_err(option_error("SO_REUSEPORT", address))?;
-        }
-        socket
-            .bind(&address.into())
-            .map_err(|source| ListenError::Bind { address, source })?;
-        Listener::new(socket, options, false)
+        bind_all(&unique(addresses), inherited, options)
+            .and_then(|sockets| {
+                sockets
+                    .into_iter()
+                    .map(|socket| Listener::new(socket, options, false))
+                    .collect()
+            })
+            .map_err(|error| match (error, inherited.first()) {
+                (ListenError::Create { address, source }, Some(first))
+                    if source.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+                {
+                    ListenError::OnlyInherited {
+                        address,
+                        inherited: first.address,
+                    }
+                }
+                (error, _) => error,
+            })
     }
 
     /// Takes over a socket that a service manager bound (sd_listen_fds(3)).
@@ -171,6 +193,8 @@ impl Listener {
             return Err(wrong("not bound to a port"));
         }
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
+        // systemd sets it. The socket stays systemd's, so it stays off after the end of the daemon.
+        socket.set_reuse_address(false).map_err(inspect)?;
         Listener::new(socket, options, true)
     }
 
@@ -203,11 +227,8 @@ impl Listener {
     /// Requests a send buffer. A smaller one suffices on a quiet network, so a refusal is not a
     /// warning.
     fn request_send_buffer(&self, inherited: bool) {
-        let socket = SockRef::from(&self.socket);
-        let too_small = socket
-            .send_buffer_size()
-            .is_ok_and(|size| size < 2 * DEFAULT_SEND_BUFFER);
-        if !too_small {
+        let before = SockRef::from(&self.socket).send_buffer_size().unwrap_or(0);
+        if before >= 2 * DEFAULT_SEND_BUFFER {
             return;
         }
         // More than net.core.wmem_max takes a privilege; SO_SNDBUF is limited to it and could
@@ -216,7 +237,11 @@ impl Listener {
             sockopt::set_socket_send_buffer_size_force(&self.socket, DEFAULT_SEND_BUFFER).is_ok();
         if !forced
             && !inherited
-            && let Err(error) = socket.set_send_buffer_size(DEFAULT_SEND_BUFFER)
+            && let Err(error) = self.request_limited(
+                DEFAULT_SEND_BUFFER,
+                Socket::send_buffer_size,
+                Socket::set_send_buffer_size,
+            )
         {
             log::debug!("{}: send buffer: {error}", self.address);
         }
@@ -232,13 +257,35 @@ impl Listener {
             let forced = sockopt::set_socket_recv_buffer_size_force(&self.socket, size).is_ok();
             if !forced
                 && !inherited
-                && let Err(error) = socket.set_recv_buffer_size(size)
+                && let Err(error) = self.request_limited(
+                    size,
+                    Socket::recv_buffer_size,
+                    Socket::set_recv_buffer_size,
+                )
             {
                 log::warn!("{}: receive buffer: {error}", self.address);
             }
         }
         let granted = socket.recv_buffer_size().unwrap_or(0);
         self.log_recv_buffer(granted, size, requested.is_some(), inherited);
+    }
+
+    /// Requests a buffer within the limit of the kernel (net.core.rmem_max or wmem_max), unless
+    /// that makes the buffer smaller than it is and than requested: the size of a new socket
+    /// (rmem_default, wmem_default) may be above the limit. Another socket shows what is granted.
+    fn request_limited(
+        &self,
+        size: usize,
+        get: impl Fn(&Socket) -> io::Result<usize>,
+        set: impl Fn(&Socket, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        let trial = Socket::new(Domain::for_address(self.address), Type::DGRAM, None)?;
+        set(&trial, size)?;
+        if get(&trial)? >= get(&socket)?.min(size.saturating_mul(2)) {
+            set(&socket, size)?;
+        }
+        Ok(())
     }
 
     fn log_recv_buffer(&self, granted: usize, size: usize, explicit: bool, inherited: bool) {
@@ -273,6 +320,16 @@ impl Listener {
     /// was 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns whether the kernel refuses a socket for this address because of this one.
+    fn overlaps(&self, address: SocketAddr) -> bool {
+        let this = canonical(self.address);
+        let dual = !SockRef::from(&self.socket).only_v6().unwrap_or(false);
+        this.port() == address.port()
+            && (this == address
+                || includes(this.ip(), address.ip(), dual)
+                || includes(address.ip(), this.ip(), true))
     }
 
     /// Returns how many datagrams the kernel dropped at this socket since it was created.
@@ -321,17 +378,142 @@ fn new_socket(address: SocketAddr) -> Result<Socket, ListenError> {
     Ok(socket)
 }
 
-/// Returns whether another socket is bound to the address: a bind without SO_REUSEADDR fails.
-/// Instances that share the port (SO_REUSEPORT) do not count.
-fn port_in_use(address: SocketAddr, options: SocketOptions) -> Result<bool, ListenError> {
-    let probe = new_socket(address)?;
-    if options.reuse_port {
-        probe
-            .set_reuse_port(true)
-            .map_err(option_error("SO_REUSEPORT", address))?;
+/// Maps `::ffff:127.0.0.1` to `127.0.0.1`: a socket for IPv6 alone can't be bound to the former.
+fn canonical(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
+}
+
+/// The canonical addresses, each once. Port 0 is another port each time.
+fn unique(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut unique = Vec::new();
+    for address in addresses.iter().copied().map(canonical) {
+        if address.port() == 0 || !unique.contains(&address) {
+            unique.push(address);
+        }
     }
-    match probe.bind(&address.into()) {
-        Err(error) => Ok(error.kind() == io::ErrorKind::AddrInUse),
-        Ok(()) => Ok(false),
+    unique
+}
+
+/// Returns whether a socket bound to `any` receives what is sent to `address`. `dual` says whether
+/// it serves IPv4, too, if it is bound to `[::]`.
+fn includes(any: IpAddr, address: IpAddr, dual: bool) -> bool {
+    any.is_unspecified() && (any.is_ipv4() == address.is_ipv4() || any.is_ipv6() && dual)
+}
+
+/// Binds a socket to each address, or to none if one of them is in use.
+fn bind_all(
+    addresses: &[SocketAddr],
+    inherited: &[Listener],
+    options: SocketOptions,
+) -> Result<Vec<Socket>, ListenError> {
+    let mut overlapping: Vec<&Listener> = Vec::new();
+    let mut guards = Vec::new();
+    if !options.reuse_port {
+        let mut checked = Vec::new();
+        for &address in addresses {
+            let before = overlapping.len();
+            overlapping.extend(inherited.iter().filter(|socket| socket.overlaps(address)));
+            // An inherited socket refuses this bind. Those of this function do not refuse each
+            // other: each socket is closed before the next is bound.
+            if overlapping.len() == before && address.port() != 0 {
+                bind(&new_socket(address)?, address)?;
+                checked.push(address);
+            }
+        }
+        guards = guard(checked)?;
     }
+    // SO_REUSEADDR lets the sockets of this daemon overlap, but also those of other processes. A
+    // step that fails leaves it off, because inherited sockets stay systemd's.
+    let set_on_inherited = |on| {
+        overlapping.iter().try_for_each(|listener| {
+            SockRef::from(&listener.socket)
+                .set_reuse_address(on)
+                .map_err(option_error("SO_REUSEADDR", listener.address))
+        })
+    };
+    set_on_inherited(true)?;
+    let sockets: Result<Vec<Socket>, ListenError> = addresses
+        .iter()
+        .map(|&address| bind_one(address, options))
+        .collect();
+    set_on_inherited(false)?;
+    let sockets = sockets?;
+    for (socket, &address) in sockets.iter().zip(addresses) {
+        set_reuse(socket, address, false, options.reuse_port)?;
+    }
+    drop(guards);
+    for &address in addresses {
+        if !is_unicast(address)? {
+            return Err(ListenError::NotUnicast { address });
+        }
+    }
+    Ok(sockets)
+}
+
+/// Binds sockets that refuse every other user while the sockets of this daemon have SO_REUSEADDR:
+/// between the check and the end of that option, a process that tries again and again would
+/// sometimes succeed. (They also take a request that comes meanwhile, which is before the start.)
+fn guard(mut addresses: Vec<SocketAddr>) -> Result<Vec<Socket>, ListenError> {
+    // For a bind with SO_REUSEPORT, the kernel looks no further than to the first socket of the
+    // same user. So `[::]` comes first, which refuses all others.
+    addresses.sort_by_key(|address| (!address.ip().is_unspecified(), address.is_ipv4()));
+    addresses
+        .into_iter()
+        .map(|address| {
+            let socket = new_socket(address)?;
+            set_reuse(&socket, address, false, true)?;
+            bind(&socket, address)?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+/// Binds a socket beside the guards, the inherited sockets and those of this daemon.
+fn bind_one(address: SocketAddr, options: SocketOptions) -> Result<Socket, ListenError> {
+    let socket = new_socket(address)?;
+    // With either option, port 0 could take a port that another process has.
+    if address.port() != 0 {
+        set_reuse(&socket, address, !options.reuse_port, true)?;
+    }
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// Sets SO_REUSEADDR and SO_REUSEPORT.
+fn set_reuse(
+    socket: &Socket,
+    address: SocketAddr,
+    reuse_address: bool,
+    reuse_port: bool,
+) -> Result<(), ListenError> {
+    socket
+        .set_reuse_address(reuse_address)
+        .map_err(option_error("SO_REUSEADDR", address))?;
+    socket
+        .set_reuse_port(reuse_port)
+        .map_err(option_error("SO_REUSEPORT", address))
+}
+
+fn bind(socket: &Socket, address: SocketAddr) -> Result<(), ListenError> {
+    socket.bind(&address.into()).map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse && address.port() != 0 {
+            ListenError::PortInUse { address }
+        } else {
+            ListenError::Bind { address, source }
+        }
+    })
+}
+
+/// Returns whether an address that can be bound belongs to this host alone.
+fn is_unicast(address: SocketAddr) -> Result<bool, ListenError> {
+    let SocketAddr::V4(v4) = address else {
+        return Ok(!address.ip().is_multicast());
+    };
+    if v4.ip().is_multicast() || v4.ip().is_broadcast() {
+        return Ok(false);
+    }
+    // The broadcast address of a network: without SO_BROADCAST, connect(2) fails with EACCES.
+    let connected = new_socket(address)?.connect(&address.into());
+    Ok(!connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied))
 }

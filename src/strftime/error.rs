@@ -23,6 +23,11 @@ pub enum FormatError {
         /// The first character that does not belong to a known directive.
         character: char,
     },
+    /// `%+` directly before a digit or one of `CFGY`: there it is a flag of POSIX and GNU date.
+    PlusFlag {
+        /// The directive's `%`.
+        at: usize,
+    },
     /// The format ends within a directive.
     CutOff {
         /// The directive's `%`.
@@ -37,6 +42,7 @@ impl fmt::Display for FormatError {
             FormatError::NotUtf8 { at } => write!(f, "byte {at}: not UTF-8"),
             FormatError::Nul { at } => write!(f, "byte {at}: NUL"),
             FormatError::CutOff { at } => write!(f, "byte {at}: conversion ends too early"),
+            FormatError::PlusFlag { at } => write!(f, "byte {at}: the flag + is not supported"),
             FormatError::Unknown { at, character } => {
                 write!(f, "byte {at}: unknown conversion ")?;
                 match character {
@@ -80,6 +86,10 @@ mod tests {
             (
                 FormatError::CutOff { at: 4 },
                 "byte 4: conversion ends too early",
+            ),
+            (
+                FormatError::PlusFlag { at: 5 },
+                "byte 5: the flag + is not supported",
             ),
             (unknown('Q'), "byte 9: unknown conversion Q"),
             (unknown('\u{e9}'), "byte 9: unknown conversion \u{e9}"),

@@ -48,7 +48,8 @@ impl<'a> Format<'a> {
     ///
     /// # Errors
     ///
-    /// The first of: not UTF-8; a NUL; the leftmost directive that is unknown or cut off.
+    /// The first of: not UTF-8; a NUL; the leftmost directive that is unknown, cut off or a `%+`
+    /// that would be a flag elsewhere.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let mut counter = Counter::default();
         parse(bytes, &mut counter)?;
@@ -475,6 +476,21 @@ mod tests {
                 "{format}"
             );
         }
+    }
+
+    #[test]
+    fn rule_4_plus_is_a_directive_where_it_is_no_flag() {
+        let refused: String = (' '..='~')
+            .filter(|next| {
+                let result = Format::parse(format!("%d%+{next}%d").as_bytes()).map(drop);
+                assert!(matches!(
+                    result,
+                    Ok(()) | Err(FormatError::PlusFlag { at: 2 })
+                ));
+                result.is_err()
+            })
+            .collect();
+        assert_eq!(refused, "0123456789CFGY");
     }
 
     #[test]

@@ -124,7 +124,6 @@ impl Directive {
             b'q' => Directive::Quarter,
             b'f' => Directive::Fraction(9),
             b'v' => Directive::VmsDate,
-            b'+' => Directive::Rfc3339,
             b'a' | b'A' | b'b' | b'B' | b'c' | b'C' | b'd' | b'D' | b'e' | b'F' | b'g' | b'G'
             | b'h' | b'H' | b'I' | b'j' | b'k' | b'l' | b'm' | b'M' | b'n' | b'p' | b'P' | b'r'
             | b'R' | b's' | b'S' | b't' | b'T' | b'u' | b'U' | b'V' | b'w' | b'W' | b'x' | b'X'
@@ -344,6 +343,13 @@ impl SpecifierParser<'_> {
                 (colons < 4 && modifier != Modifier::O && self.peek(colons)? == b'z')
                     .then_some((Directive::UtcOffset(colons as u8), colons + 1))
             }
+            // A later `+` is unknown as a flag and as a directive.
+            b'+' if prefix == 0 => match self.peek(1) {
+                Ok(b'0'..=b'9' | b'C' | b'F' | b'G' | b'Y') => {
+                    return Err(FormatError::PlusFlag { at: self.start });
+                }
+                _ => Some((Directive::Rfc3339, 1)),
+            },
             b'.' if prefix == 0 => match self.peek(1)? {
                 b'f' => Some((Directive::DottedFraction(0), 2)),
                 digit @ (b'3' | b'6' | b'9') if self.peek(2)? == b'f' => {

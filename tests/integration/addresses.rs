@@ -211,6 +211,68 @@ fn link_local_address_is_served() {
     );
 }
 
+#[test]
+fn broadcast_address_of_a_network_is_refused() {
+    let Some((server, client)) = hosts_or_skip() else {
+        return;
+    };
+    connect(&server, &client);
+    for listen in [
+        &["-l", "10.98.0.255"][..],
+        &["-l", "10.98.0.1", "-l", "10.98.0.255:9528"],
+        &["-l", "10.98.0.255", "--reuse-port"],
+    ] {
+        let mut daemon = Process::start(&mut server.on(wallclockd().args(listen)));
+        assert!(!daemon.wait().success(), "{listen:?}");
+        let error = daemon.log.last().expect("a last line");
+        assert!(
+            error.contains("10.98.0.255") && error.contains("broadcast or multicast"),
+            "{error}"
+        );
+    }
+}
+
+/// Holds two of the three ports that the kernel may choose, with SO_REUSEADDR and SO_REUSEPORT.
+const PORT_HOLDER: &str = "
+import socket, time
+for port in 40000, 40002:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(('127.0.0.1', port))
+    globals()['keep%d' % port] = s
+import sys
+print('held', file=sys.stderr, flush=True)
+time.sleep(600)
+";
+
+#[test]
+fn port_0_takes_a_port_that_is_free() {
+    let Some((server, client)) = hosts_or_skip() else {
+        return;
+    };
+    if skip_without(&["python3"]) {
+        return;
+    }
+    connect(&server, &client);
+    let range = "echo 40000 40002 >/proc/sys/net/ipv4/ip_local_port_range";
+    let set = server.on(Command::new("sh").args(["-c", range])).status();
+    assert!(set.expect("sh runs").success());
+    let mut holder =
+        Process::start(&mut server.on(Command::new("python3").args(["-c", PORT_HOLDER])));
+    holder.wait_for("held");
+    // The kernel begins its search at a random port.
+    for arguments in [
+        &["-l", "127.0.0.1:0"][..],
+        &["-l", "127.0.0.1:0", "--reuse-port"],
+    ] {
+        for _ in 0..10 {
+            let mut daemon = Process::start(&mut server.on(wallclockd().args(arguments)));
+            assert_eq!(daemon.wait_for_address().port(), 40_001, "{arguments:?}");
+        }
+    }
+}
+
 /// Sends 500 requests from each of ten addresses.
 const FORGED_REQUESTS: &str = "
 import socket

@@ -359,9 +359,37 @@ fn rule_5_require_sync_refuses_if_not_synchronised() {
     assert_eq!(daemon.query(b"%s.%N"), REFUSAL);
     // Rule 4 comes first.
     assert_eq!(daemon.query(b"%Q"), b"error: byte 0: unknown conversion Q");
-    daemon.faults.set_clock_status(ClockStatus::Synchronised);
+    // A chronyd without rtcsync sets the clock, and leaves STA_UNSYNC set.
+    daemon.faults.set_clock_status(ClockStatus::WithoutRtcsync);
     assert_becomes(b"UTC");
     // A status that the daemon may not read counts as not synchronised.
     daemon.faults.fail_always(Call::Clock, libc::EPERM);
     assert_becomes(REFUSAL);
+}
+
+#[test]
+fn max_error_limits_what_counts_as_synchronised() {
+    for (sync, refusal) in [
+        (&["--max-error", "0.002"][..], &b"UTC"[..]),
+        (
+            &["--max-error", "0.002", "--require-sync"],
+            b"error: clock not synchronised",
+        ),
+    ] {
+        let above = |faults: &Faults| faults.set_clock_status(ClockStatus::WithoutRtcsync);
+        let Some(mut daemon) = start_or_skip(sync, above) else {
+            return;
+        };
+        let line = daemon.process.wait_for("not synchronised");
+        assert!(
+            line.contains("WARN") && line.contains("maximum error 2500 us, must be below 2000 us"),
+            "{line}"
+        );
+        assert_eq!(daemon.query(b"%Z"), refusal);
+        daemon.faults.set_clock_status(ClockStatus::Synchronised);
+        assert_response_becomes(daemon.address, b"%Z", b"UTC", Instant::now());
+        if sync.len() > 2 {
+            daemon.process.wait_for("synchronised again");
+        }
+    }
 }

@@ -4,17 +4,30 @@ use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
-use support::{Process, closed_port, connected_socket, parse_counter, query, skip};
+use support::faults::Faults;
+use support::{
+    Process, closed_port, connected_socket, parse_counter, query, skip, skip_without_ipv6,
+    wallclockd,
+};
 
-/// Starts a daemon that inherits a socket as by sd_listen_fds(3) and binds another one.
-fn start_with_inherited(socket: UdpSocket) -> Process {
+use crate::daemon::bind_beside;
+
+/// The command of a daemon that inherits a socket as by sd_listen_fds(3).
+fn inheriting(socket: UdpSocket) -> Command {
     let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
     let mut command = Command::new("sh");
     command
-        .args(["-c", script, env!("CARGO_BIN_EXE_wallclockd")])
-        .args(["--utc", "--listen", "127.0.0.1:0"])
+        .args(["-c", script])
+        .arg(wallclockd().get_program())
+        .arg("--utc")
         .stdin(OwnedFd::from(socket));
-    let mut process = Process::start_with_stdin(&mut command);
+    command
+}
+
+/// Starts a daemon that inherits a socket and binds another one.
+pub fn start_with_inherited(socket: UdpSocket) -> Process {
+    let mut command = inheriting(socket);
+    let mut process = Process::start_with_stdin(command.args(["--listen", "127.0.0.1:0"]));
     process.wait_for_address();
     process.wait_for_address();
     process
@@ -97,4 +110,108 @@ fn destination_is_found_among_control_messages() {
             );
         }
     }
+}
+
+/// Binds a socket as systemd does, with SO_REUSEADDR.
+fn bind_as_systemd(address: &str) -> UdpSocket {
+    let address = address.parse().expect("an address");
+    UdpSocket::from(bind_beside(address, true, false).expect("a free port"))
+}
+
+fn reuse_address(socket: &UdpSocket) -> bool {
+    socket2::SockRef::from(socket)
+        .reuse_address()
+        .expect("an option of a socket")
+}
+
+/// The socket stays systemd's when the daemon ends, and so does its option.
+#[test]
+fn inherited_socket_loses_so_reuseaddr_for_good() {
+    let socket = bind_as_systemd("127.0.0.1:0");
+    let address = socket.local_addr().expect("the socket is bound");
+    for _ in 0..2 {
+        let mut process = start_with_inherited(socket.try_clone().expect("a descriptor"));
+        assert!(!reuse_address(&socket));
+        assert!(bind_beside(address, true, false).is_err());
+        process.terminate();
+        assert!(!reuse_address(&socket));
+    }
+}
+
+#[test]
+fn overlapping_listen_binds_beside_an_inherited_socket() {
+    if skip_without_ipv6() {
+        return;
+    }
+    for (inherited, listen) in [
+        ("[::]:0", "127.0.0.1"),
+        ("[::]:0", "0.0.0.0"),
+        ("0.0.0.0:0", "[::]"),
+        ("127.0.0.1:0", "[::]"),
+        ("127.0.0.1:0", "[::ffff:0.0.0.0]"),
+    ] {
+        let socket = bind_as_systemd(inherited);
+        let port = socket.local_addr().expect("the socket is bound").port();
+        let listen = format!("{listen}:{port}");
+        // The second time, the inherited socket has lost SO_REUSEADDR to the first.
+        for start in 1..=2 {
+            let mut command = inheriting(socket.try_clone().expect("a descriptor"));
+            let mut process = Process::start_with_stdin(command.args(["--listen", &listen]));
+            for _ in 0..2 {
+                process.wait_for_address();
+            }
+            for stranger in ["127.0.0.1", "0.0.0.0", "[::]"] {
+                let address = format!("{stranger}:{port}").parse().expect("an address");
+                let bound = bind_beside(address, true, true);
+                assert!(
+                    bound.is_err(),
+                    "{inherited}, {listen}, start {start}: {address}"
+                );
+            }
+            let client = format!("127.0.0.1:{port}").parse().expect("an address");
+            assert_eq!(query(client, b"%Z"), b"UTC", "{inherited}, {listen}");
+            process.terminate();
+            assert!(!reuse_address(&socket), "{inherited}, {listen}");
+        }
+    }
+}
+
+#[test]
+fn failed_start_leaves_so_reuseaddr_off() {
+    let socket = bind_as_systemd("0.0.0.0:0");
+    let port = socket.local_addr().expect("the socket is bound").port();
+    // The second address belongs to no host, and no other socket is on its port.
+    let listen = format!("127.0.0.1:{port},192.0.2.1:{port}");
+    let mut command = inheriting(socket.try_clone().expect("a descriptor"));
+    let mut process = Process::start_with_stdin(command.args(["--listen", &listen]));
+    assert!(!process.wait().success());
+    let log = process.log.join("\n");
+    assert!(log.contains("192.0.2.1"), "{log}");
+    assert!(!reuse_address(&socket));
+}
+
+/// RestrictAddressFamilies= of the units makes socket(2) fail like this.
+#[test]
+fn listen_where_only_an_inherited_socket_is_permitted() {
+    let socket = bind_as_systemd("127.0.0.1:0");
+    let address = socket.local_addr().expect("the socket is bound");
+    let mut command = inheriting(socket);
+    let Some(faults) = Faults::preload(command.env("WALLCLOCKD_LISTEN", "127.0.0.9:9527")) else {
+        return skip("no cc (Debian package gcc)");
+    };
+    faults.set_socket_error(libc::EAFNOSUPPORT);
+    let mut process = Process::start_with_stdin(&mut command);
+    assert!(!process.wait().success());
+    let error = process.log.last().expect("a last line");
+    for expected in [
+        "ERROR",
+        "127.0.0.9:9527",
+        "systemd holds the socket",
+        &address.to_string(),
+        "WALLCLOCKD_LISTEN",
+        "ListenDatagram=",
+    ] {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    assert!(!error.contains("not supported"), "{error}");
 }

@@ -180,7 +180,7 @@ fn any_request() -> impl Strategy<Value = Vec<u8>> {
     ];
     let piece = prop_oneof![
         6 => prop::sample::select(letters).prop_map(|letter| vec![b'%', letter]),
-        3 => "%[_0^#-]{0,3}[0-9]{0,4}[EO]?[:.]{0,3}[a-zA-Z%+]".prop_map(String::into_bytes),
+        3 => "%[_0^#+-]{0,3}[0-9]{0,4}[EO]?[:.]{0,3}[a-zA-Z%+]".prop_map(String::into_bytes),
         2 => "%[0-9]{1,30}[a-zA-Z]".prop_map(String::into_bytes),
         2 => prop::collection::vec(Just(b'%'), 0..64),
         2 => "\\PC{0,4}".prop_map(String::into_bytes),

@@ -3,7 +3,9 @@
 
 use std::net::UdpSocket;
 
-use support::{Process, connected_socket, request_counters, start_daemon_with};
+use support::{Process, connected_socket, request_counters, skip, start_daemon, start_daemon_with};
+
+use crate::daemon::{as_stranger, assert_in_use, bind_beside};
 
 /// The kernel distributes clients by a hash: with this number it leaves one of two instances
 /// without any client once in 2^63 runs.
@@ -68,4 +70,30 @@ fn killed_instance_loses_no_request_of_the_other() {
     });
     // The kernel now delivers the requests of all clients to the second instance.
     clients_of_first.iter().for_each(query);
+}
+
+/// SO_REUSEADDR beside SO_REUSEPORT would admit every user.
+#[test]
+fn group_of_instances_admits_only_its_user() {
+    let (_first, _second, clients) = start_two_instances();
+    let address = clients[0].peer_addr().expect("connected");
+    for (reuse_address, reuse_port) in [(true, false), (false, true), (true, true)] {
+        let bind = || bind_beside(address, reuse_address, reuse_port).is_err();
+        match as_stranger(bind) {
+            Some(refused) => assert!(refused, "{reuse_address} {reuse_port}"),
+            None => return skip("not root"),
+        }
+    }
+    let refused = bind_beside(address, true, false).is_err();
+    assert!(refused, "without SO_REUSEPORT");
+}
+
+#[test]
+fn instance_that_does_not_share_ends_the_start() {
+    let (_alone, address) = start_daemon();
+    let address = address.to_string();
+    assert_in_use(&["-l", &address, "--reuse-port"], &address);
+    let (_sharing, address) = start_daemon_with(&["-l", "127.0.0.1:0", "--reuse-port"]);
+    let address = address.to_string();
+    assert_in_use(&["-l", &address], &address);
 }

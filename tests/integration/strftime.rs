@@ -1,6 +1,7 @@
 //! The format language beyond glibc's: extensions, and what is refused at which byte. What glibc
 //! defines is in `tests/glibc.rs`.
 
+use support::{query, start_daemon, wallclock_long_timeout};
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::{BufferTooSmall, Format, FormatError};
 use wallclock::time::LocalTime;
@@ -212,7 +213,7 @@ fn rule_4_unknown_directive_is_located() {
         ("%5+", 0, '+'),
         ("%-+", 0, '+'),
         ("%E+", 0, '+'),
-        ("%+4Y %L", 5, 'L'),
+        ("%-+4Y", 0, '+'),
     ] {
         assert_eq!(
             parse_error(format.as_bytes()),
@@ -220,6 +221,47 @@ fn rule_4_unknown_directive_is_located() {
             "{format:?}"
         );
     }
+}
+
+// There it is a flag of POSIX 2008 and of GNU date. As the directive of chrono it would give
+// another text than the one that was asked for.
+#[test]
+fn rule_4_plus_before_digit_or_cfgy_is_refused() {
+    for byte in 1..=0x7f {
+        let format = [b'%', b'+', byte, b'%', b'd'];
+        let result = Format::parse(&format).map_err(|error| error.to_string());
+        let expected = match byte {
+            b'0'..=b'9' | b'C' | b'F' | b'G' | b'Y' => Err("byte 0: the flag + is not supported"),
+            _ => Ok(()),
+        };
+        let result = result.as_ref().map(drop).map_err(String::as_str);
+        assert_eq!(result, expected, "{}", format.escape_ascii());
+    }
+    for format in ["%+", "%+%Y", "%+ 4Y", "%+\u{e9}4", "%+-4Y"] {
+        assert!(Format::parse(format.as_bytes()).is_ok(), "{format}");
+    }
+    let second = parse_error(b"%d %+4Y%Q").to_string();
+    assert_eq!(second, "byte 3: the flag + is not supported");
+}
+
+#[test]
+fn rule_4_plus_flag_is_refused_by_both_programs() {
+    let (_daemon, address) = start_daemon();
+    let response = query(address, b"at %+4Y");
+    assert_eq!(
+        String::from_utf8_lossy(&response),
+        "error: byte 3: the flag + is not supported"
+    );
+    let server = address.to_string();
+    let output = wallclock_long_timeout()
+        .args(["-s", &server, "at %+4Y"])
+        .output()
+        .expect("wallclock");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "wallclock: bad format: byte 3: the flag + is not supported\n"
+    );
 }
 
 #[test]

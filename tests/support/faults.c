@@ -19,8 +19,10 @@ struct faults {
 	int error[CALLS];  /* errno of the failure */
 	int left[CALLS];   /* failures still to come; -1: no limit */
 	int failed[CALLS]; /* failures so far */
-	int clock_status;  /* 0: the kernel's, 1: synchronised, 2: not synchronised */
+	int clock_status;  /* 0: the kernel's, 1, 2, 3: see ClockStatus */
 	int min_send_wait; /* minimum ms of a wait for space in a send buffer, unless a signal ends it */
+	int buffer_limit;  /* net.core.rmem_max and wmem_max of an unprivileged process; 0: none */
+	int socket_error;  /* errno of socket(2) for the Internet protocols; 0: none */
 };
 
 static volatile struct faults *faults(void)
@@ -83,6 +85,31 @@ int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeo
 	return fails(POLL) ? -1 : next(descriptors, count, timeout, mask);
 }
 
+int socket(int domain, int type, int protocol)
+{
+	NEXT(socket);
+	if ((domain == AF_INET || domain == AF_INET6) && faults()->socket_error) {
+		errno = faults()->socket_error;
+		return -1;
+	}
+	return next(domain, type, protocol);
+}
+
+int setsockopt(int socket, int level, int name, const void *value, socklen_t length)
+{
+	NEXT(setsockopt);
+	int limit = faults()->buffer_limit;
+	if (limit && level == SOL_SOCKET) {
+		if (name == SO_RCVBUFFORCE || name == SO_SNDBUFFORCE) {
+			errno = EPERM;
+			return -1;
+		}
+		if ((name == SO_RCVBUF || name == SO_SNDBUF) && *(const int *)value > limit)
+			return next(socket, level, name, &limit, length);
+	}
+	return next(socket, level, name, value, length);
+}
+
 int adjtimex(struct timex *timex)
 {
 	NEXT(adjtimex);
@@ -99,6 +126,11 @@ int adjtimex(struct timex *timex)
 		return TIME_OK;
 	case 2:
 		timex->status |= STA_UNSYNC;
+		timex->maxerror = 16000000;
+		return TIME_ERROR;
+	case 3:
+		timex->status |= STA_UNSYNC;
+		timex->maxerror = 2500;
 		return TIME_ERROR;
 	}
 	return state;

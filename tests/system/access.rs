@@ -1,8 +1,15 @@
 //! Networks, addresses and cores: which requests reach a daemon, and which daemon.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use rustix::process::Uid;
+use rustix::thread::set_thread_res_uid;
+use socket2::{Domain, Socket, Type};
+
 use super::documents::{self, assert_documented, block_with, run_documented};
 use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
-use super::network::{Lan, OTHER, V4, V6, assert_answered, assert_ignored, local_socket};
+use super::network::{Lan, OTHER, V4, V6, assert_answered, assert_ignored, local_socket, within};
 
 /// Edits the socket unit: the command and the entered text as documented.
 fn edit_socket_as_documented(machine: &Machine, text: &str) {
@@ -112,4 +119,52 @@ fn instances_share_one_port_and_the_clients() {
             (answered > 0).then_some(())
         });
     }
+}
+
+/// Binds UDP port 9527 of the machine as an unprivileged user who asks to share it.
+fn bind_as_stranger(machine: &Machine, address: &str) -> std::io::Result<Socket> {
+    let address: SocketAddr = address.parse().expect("an address");
+    within(machine.pid(), || {
+        let nobody = Uid::from_raw(65534);
+        // Of this thread alone.
+        set_thread_res_uid(nobody, nobody, nobody).expect("root may");
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    })
+}
+
+#[test]
+fn port_of_the_service_is_refused_to_strangers() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let assert_refused = |when: &str| {
+        for address in ["0.0.0.0:9527", "127.0.0.1:9527", "[::]:9527", "[::1]:9527"] {
+            let error = bind_as_stranger(&machine, address).expect_err(when);
+            assert_eq!(
+                error.kind(),
+                ErrorKind::AddrInUse,
+                "{when}: {address}: {error}"
+            );
+        }
+    };
+    assert_refused("beside the service");
+    run_documented(&machine, documents::RESTART);
+    assert_refused("after a restart");
+    // The socket without the daemon.
+    machine.run(&["systemctl", "stop", SERVICE]);
+    assert_refused("beside the socket");
+    let sockets = || {
+        run_documented(&machine, documents::SHOW_PORT)
+            .matches(":9527")
+            .count()
+    };
+    assert_eq!(sockets(), 1);
+    // A new socket has SO_REUSEADDR until the service has run.
+    machine.run(&["systemctl", "restart", SOCKET]);
+    let _stranger = bind_as_stranger(&machine, "0.0.0.0:9527").expect("a shared port");
+    assert_eq!(sockets(), 2);
 }

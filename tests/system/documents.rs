@@ -74,6 +74,7 @@ documented! {
     STATUS = "systemctl status wallclockd";
     LOG = "journalctl -u wallclockd";
     WARNINGS = "journalctl -p warning -u 'wallclockd*'";
+    SHOW_PORT = "ss -ulpn 'sport = :9527'";
     LOG_COUNTERS = "systemctl kill --signal=USR1 wallclockd";
 
     // Options, networks, addresses, cores: `options`, `access`.

@@ -158,14 +158,14 @@ fn remove_keeps_settings_and_purge_leaves_nothing() {
         assert_eq!(machine.property(unit, "LoadState"), "not-found", "{unit}");
     }
     assert_eq!(machine.sh("ss -Hlun 'sport = 9527 or sport = 9528'"), "");
-    // A removed package leaves the administrator's settings, and the record that both units were
-    // enabled.
+    // A removed package leaves the administrator's settings, and the record of what was enabled.
     let find = "find /etc /usr /var /run /tmp -name '*wallclock*' -not -path '/usr/src/*' | sort";
     let left = machine.sh(find);
     let settings = |line: &str| {
         line.starts_with("/etc/")
             || line.starts_with("/var/lib/dpkg/info/")
             || line.starts_with("/var/lib/systemd/deb-")
+            || line == "/var/lib/wallclock"
     };
     assert!(left.lines().all(settings), "left by dpkg -r: {left}");
     assert!(
@@ -182,6 +182,112 @@ fn remove_keeps_settings_and_purge_leaves_nothing() {
         ""
     );
     assert_eq!(machine.sh("getent passwd wallclockd || true"), "");
+}
+
+/// The links by which units of the package, their instances and the timer are enabled.
+fn enabled_links(machine: &Machine) -> String {
+    machine.sh("find /etc/systemd/system -path '*.wants/wallclock*' | sort")
+}
+
+#[test]
+fn reinstallation_enables_what_was_enabled() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let package = machine.copy_in(&package(1));
+    // The name of the second instance has backslashes.
+    let escaped = machine.run(&[
+        "systemd-escape",
+        "--template=wallclockd@.service",
+        "[::1]:9530",
+    ]);
+    let enabled = [INSTANCE, escaped.trim(), "wallclock-check.timer", SOCKET];
+    machine.run(&[&["systemctl", "enable"], &enabled[..3]].concat());
+    machine.run(&["systemctl", "disable", "--now", SERVICE]);
+    // A unit of the administrator, and a link that dangles for a reason of its own.
+    machine.write(
+        "/etc/systemd/system/wallclock-chrony.service",
+        "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    machine.run(&["systemctl", "enable", "wallclock-chrony.service"]);
+    machine.sh("ln -s /nowhere /etc/systemd/system/multi-user.target.wants/other.service");
+    let before = enabled_links(&machine);
+    assert_eq!(before.lines().count(), enabled.len() + 1, "{before}");
+    // Twice: the second removal must not bring back what the first one recorded.
+    for disabled in [None, Some(INSTANCE)] {
+        if let Some(unit) = disabled {
+            machine.run(&["systemctl", "disable", unit]);
+        }
+        let before = enabled_links(&machine);
+        machine.run(&["dpkg", "-r", "wallclock"]);
+        assert_eq!(
+            machine.sh("find /etc/systemd/system -xtype l -path '*.wants/*'"),
+            "/etc/systemd/system/multi-user.target.wants/other.service\n"
+        );
+        assert_eq!(
+            enabled_links(&machine),
+            "/etc/systemd/system/multi-user.target.wants/wallclock-chrony.service\n"
+        );
+        machine.run(&["dpkg", "-i", &package]);
+        assert_eq!(enabled_links(&machine), before);
+        for unit in enabled {
+            let state = machine.property(unit, "UnitFileState");
+            let expected = ["enabled", "disabled"][usize::from(disabled == Some(unit))];
+            assert_eq!(state, expected, "{unit}");
+            let active = machine.property(unit, "ActiveState") == "active";
+            assert_eq!(active, state == "enabled", "{unit}");
+        }
+        assert_eq!(machine.property(SERVICE, "UnitFileState"), "disabled");
+    }
+    // After a purge, an installation is a first one.
+    machine.run(&["dpkg", "-P", "wallclock"]);
+    machine.run(&["dpkg", "-i", &package]);
+    let links = enabled_links(&machine);
+    let names: Vec<_> = links
+        .lines()
+        .filter_map(|link| link.rsplit('/').next())
+        .collect();
+    assert_eq!(
+        names,
+        ["wallclock-chrony.service", SERVICE, SOCKET],
+        "{links}"
+    );
+}
+
+#[test]
+fn upgrade_and_removal_ask_the_policy_for_each_unit() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    machine.run(&["systemctl", "enable", "--now", INSTANCE]);
+    // An instance that is not enabled.
+    let manual = "wallclockd@127.0.0.9:9529.service";
+    machine.run(&["systemctl", "start", manual]);
+    let units = [SERVICE, INSTANCE, manual];
+    let pids = || units.map(|unit| machine.daemon(unit));
+    let policy = |refused: &str| {
+        let script = format!("#!/bin/sh\ncase $1 in {refused}) exit 101 ;; esac\nexit 0\n");
+        machine.write("/usr/sbin/policy-rc.d", &script);
+        machine.sh("chmod +x /usr/sbin/policy-rc.d");
+    };
+    let inside = machine.copy_in(&package(2));
+    for (refused, restarted) in [
+        ("*", [false; 3]),
+        (INSTANCE, [true, false, true]),
+        (manual, [true, true, false]),
+        ("none", [true; 3]),
+    ] {
+        policy(refused);
+        let before = pids();
+        machine.run(&["dpkg", "-i", &inside]);
+        let after = pids();
+        let changed = [0, 1, 2].map(|unit| before[unit] != after[unit]);
+        assert_eq!(changed, restarted, "refused: {refused}");
+    }
+    policy(INSTANCE);
+    machine.run(&["dpkg", "-r", "wallclock"]);
+    let active = units.map(|unit| machine.property(unit, "ActiveState"));
+    assert_eq!(active, ["inactive", "active", "inactive"]);
 }
 
 #[test]

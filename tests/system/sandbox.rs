@@ -1,11 +1,13 @@
 //! What the units permit the daemon, and what it can still read.
 
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{local_socket, query};
+use super::package::package;
 
 /// A program of its own, which runs in the daemon's place. It is a module here only so that it is
 /// checked like the rest.
@@ -117,36 +119,95 @@ fn compile_probe() -> PathBuf {
     probe
 }
 
+/// Changes the machine's zone files, and asserts which zone requests then get.
+#[track_caller]
+fn assert_zone_follows(machine: &Machine, sockets: &[UdpSocket], change: &str, abbreviation: &str) {
+    machine.sh(change);
+    // A change applies to requests that are sent more than a second later.
+    std::thread::sleep(Duration::from_secs(1));
+    for socket in sockets {
+        let zone = query(socket, "%Z");
+        assert_eq!(zone.as_deref(), Some(abbreviation), "after: {change}");
+    }
+}
+
+/// Starts the instance too, and returns a socket for each daemon.
+fn both_daemons(machine: &Machine) -> [UdpSocket; 2] {
+    machine.run(&["systemctl", "start", INSTANCE]);
+    ["127.0.0.1:9527", "127.0.0.9:9528"].map(|server| local_socket(machine, server))
+}
+
 #[test]
 fn zone_follows_etc_localtime_into_the_sandbox() {
     let Some(machine) = Machine::with_package() else {
         return;
     };
-    machine.run(&["systemctl", "start", INSTANCE]);
-    let sockets = [
-        local_socket(&machine, "127.0.0.1:9527"),
-        local_socket(&machine, "127.0.0.9:9528"),
-    ];
-    let assert_follows = |change: &str, abbreviation: &str| {
-        machine.sh(change);
-        // A change applies to requests that are sent more than a second later.
-        std::thread::sleep(Duration::from_secs(1));
-        for socket in &sockets {
-            let zone = query(socket, "%Z");
-            assert_eq!(zone.as_deref(), Some(abbreviation), "after: {change}");
-        }
+    let sockets = both_daemons(&machine);
+    for (change, abbreviation) in [
+        (
+            "ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime",
+            "JST",
+        ),
+        (
+            "ln -s /usr/share/zoneinfo/Asia/Kolkata /etc/new && mv -T /etc/new /etc/localtime",
+            "IST",
+        ),
+        (
+            "rm /etc/localtime && cp /usr/share/zoneinfo/Asia/Shanghai /etc/localtime",
+            "CST",
+        ),
+        ("ln -sf ../usr/share/zoneinfo/Etc/UTC /etc/localtime", "UTC"),
+    ] {
+        assert_zone_follows(&machine, &sockets, change, abbreviation);
+    }
+}
+
+#[test]
+fn zone_tables_installed_after_the_start_are_read() {
+    let Some(machine) = Machine::boot() else {
+        return;
     };
-    assert_follows(
-        "ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime",
-        "JST",
-    );
-    assert_follows(
-        "ln -s /usr/share/zoneinfo/Asia/Kolkata /etc/new && mv -T /etc/new /etc/localtime",
-        "IST",
-    );
-    assert_follows(
-        "rm /etc/localtime && cp /usr/share/zoneinfo/Asia/Shanghai /etc/localtime",
-        "CST",
-    );
-    assert_follows("ln -sf ../usr/share/zoneinfo/Etc/UTC /etc/localtime", "UTC");
+    machine.sh("mv /usr/share/zoneinfo /root/tables");
+    machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+    machine.install(&package(1));
+    machine.daemon(SERVICE);
+    let sockets = both_daemons(&machine);
+    assert_zone_follows(&machine, &sockets, "true", "UTC");
+    // What is there first is no table.
+    let garbage = "mkdir -p /usr/share/zoneinfo/Asia && echo bad >/usr/share/zoneinfo/Asia/Tokyo";
+    assert_zone_follows(&machine, &sockets, garbage, "UTC");
+    for unit in [SERVICE, INSTANCE] {
+        let log = machine.journal(&["--unit", unit, "--priority", "warning"]);
+        let warnings: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("/etc/localtime"))
+            .collect();
+        assert_eq!(warnings.len(), 2, "{unit}: {log}");
+        assert!(
+            warnings[0].contains("is missing: the zone is UTC"),
+            "{unit}: {log}"
+        );
+        assert!(
+            warnings[1].contains("last good rules stay in force"),
+            "{unit}: {log}"
+        );
+    }
+    let install = "cp -r /root/tables/. /usr/share/zoneinfo";
+    assert_zone_follows(&machine, &sockets, install, "JST");
+}
+
+#[test]
+fn zone_directory_made_again_is_read() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let sockets = both_daemons(&machine);
+    let link = "ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime";
+    assert_zone_follows(&machine, &sockets, link, "JST");
+    // Without the tables, the last good rules stay in force.
+    let remove = "mv /usr/share/zoneinfo /root/tables";
+    assert_zone_follows(&machine, &sockets, remove, "JST");
+    let upgrade = "cp /root/tables/Asia/Kolkata /root/tables/Asia/Tokyo
+        cp -r /root/tables /usr/share/zoneinfo";
+    assert_zone_follows(&machine, &sockets, upgrade, "IST");
 }

@@ -1,13 +1,15 @@
 //! The status line, the journal, and the synchronisation status of the clock.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::faults::{self, ClockStatus, Faults};
 
 use super::documents::{self, run_documented};
 use super::load::Load;
-use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
+use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{Lan, V4, local_socket, query};
 use super::package::package;
 
@@ -32,19 +34,20 @@ fn status_shows_what_the_kernel_reports_of_its_clock() {
     let Some(machine) = Machine::with_package() else {
         return;
     };
-    let kernel = wallclock::sys::timex::clock_status().expect("reading takes no privilege");
+    let max_error = wallclock::sys::timex::clock_max_error().expect("reading takes no privilege");
+    let synchronised = max_error < Duration::from_secs(16);
     machine.run(&["systemctl", "start", INSTANCE]);
     for unit in [SERVICE, INSTANCE] {
         wait_for_status(
             &machine,
             unit,
-            match kernel.synchronised {
+            match synchronised {
                 true => "clock=synchronised error=",
                 false => "clock=unsynchronised since=",
             },
         );
     }
-    let expected = usize::from(!kernel.synchronised);
+    let expected = usize::from(!synchronised);
     assert_eq!(machine.count_warnings(UNSYNCHRONISED), expected);
     assert_eq!(machine.count_warnings(UNKNOWN), 0);
 }
@@ -81,6 +84,16 @@ fn both_states_of_the_clock_show_under_the_units() {
     faults.set_clock_status(ClockStatus::Synchronised);
     for (unit, _) in units {
         wait_for_status(&machine, unit, "clock=synchronised error=1500us");
+    }
+
+    faults.set_clock_status(ClockStatus::Unsynchronised);
+    for (unit, _) in units {
+        wait_for_status(&machine, unit, "clock=unsynchronised since=20");
+    }
+    // What chronyd without rtcsync leaves is synchronised.
+    faults.set_clock_status(ClockStatus::WithoutRtcsync);
+    for (unit, _) in units {
+        wait_for_status(&machine, unit, "clock=synchronised error=2500us");
     }
 
     machine.sh("echo WALLCLOCKD_REQUIRE_SYNC=yes >>/etc/default/wallclockd");
@@ -166,6 +179,75 @@ fn status_and_journal_show_the_counters() {
     });
 }
 
+/// systemd reads no notification while its process is stopped, and its queue has space for a few
+/// seconds of them.
+#[test]
+fn stopped_service_manager_stops_nothing_else() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let socket = local_socket(&machine, "[::1]:9527");
+    let pid = host_pid(&machine, &machine.daemon(SERVICE));
+    let systemd = Stopped::new(machine.pid());
+    for second in 0..20 {
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(query(&socket, "%%").as_deref(), Some("%"), "{second}");
+    }
+    // The watchdog's notifications were kept, so the daemon is not killed.
+    drop(systemd);
+    wait_for_status(&machine, SERVICE, "answered=20 ");
+    assert_eq!(machine.property(SERVICE, "NRestarts"), "0");
+
+    let systemd = Stopped::new(machine.pid());
+    std::thread::sleep(Duration::from_secs(20));
+    send_signal(pid, Signal::TERM);
+    wait_for("the end of the daemon", TIMEOUT, || {
+        (support::process_state(pid) == 'Z').then_some(())
+    });
+    drop(systemd);
+    machine.daemon(SERVICE);
+    assert_eq!(query(&socket, "%%").as_deref(), Some("%"));
+}
+
+/// A process of the host that is stopped (SIGSTOP) until this is dropped.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        send_signal(pid, Signal::STOP);
+        wait_for("the process to stop", TIMEOUT, || {
+            (support::process_state(pid) == 'T').then_some(())
+        });
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        send_signal(self.0, Signal::CONT);
+    }
+}
+
+fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+    kill_process(pid, signal).expect("a process of the machine");
+}
+
+/// The number on this host of a process of the machine, a child of its systemd.
+fn host_pid(machine: &Machine, inside: &str) -> u32 {
+    let systemd = machine.pid();
+    let children = fs::read_to_string(format!("/proc/{systemd}/task/{systemd}/children"));
+    let children = children.expect("its children");
+    let is_it = |pid: &&str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let mut lines = status.lines();
+        let numbers = lines.find_map(|line| line.strip_prefix("NSpid:"));
+        numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some(inside)
+    };
+    let pid = children.split_whitespace().find(is_it);
+    pid.and_then(|pid| pid.parse().ok()).expect("a child")
+}
+
 /// The warnings that the documented command prints. The clock of the test host may be synchronised
 /// or not, so the warning about it is left out.
 fn warnings(machine: &Machine) -> Vec<String> {
@@ -203,14 +285,22 @@ fn only_what_needs_attention_causes_a_warning() {
     machine.counters();
     assert_eq!(warnings(&machine), [""; 0]);
 
-    // A second daemon that takes its requests.
-    machine.run(&["systemctl", "start", "wallclockd@127.0.0.1:9527"]);
-    wait_for("the warning", TIMEOUT, || {
-        warnings(&machine)
-            .iter()
-            .any(|line| line.contains("9527"))
-            .then_some(())
+    // A second daemon on its port. It does not start, and the error names the socket unit.
+    machine.run(&[
+        "systemctl",
+        "start",
+        "--no-block",
+        "wallclockd@127.0.0.1:9527",
+    ]);
+    let error = wait_for("the error", TIMEOUT, || {
+        let lines = warnings(&machine);
+        lines.iter().find(|line| line.contains("9527")).cloned()
     });
+    assert!(
+        error.contains("127.0.0.1:9527 is in use") && error.contains(SOCKET),
+        "{error}"
+    );
+    assert_eq!(query_until(&socket, "%%"), "%");
 }
 
 /// Sends a request and receives until its response comes, after the error responses of earlier

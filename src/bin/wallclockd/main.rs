@@ -10,12 +10,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory;
-use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args};
+use rustix::io::Errno;
+use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args, unknown_variables};
 use wallclock::cli::generate::{ManualPage, generate};
 use wallclock::cli::logging;
-use wallclock::clock::sync::SyncMonitor;
+use wallclock::clock::sync::{DEFAULT_MAX_ERROR, SyncMonitor};
 use wallclock::clock::{Clock, ZoneError};
 use wallclock::daemon::notify::ServiceNotifier;
 use wallclock::daemon::server::Server;
@@ -27,11 +29,18 @@ use wallclock::sys::listen_fds::listen_fds;
 
 use args::Args;
 
+/// How long a service waits after an error that another start would repeat, so that systemd does
+/// not repeat it many times a second. Less than TimeoutStartSec= of the units.
+const PERMANENT_ERROR_WAIT: Duration = Duration::from_secs(5);
+
 /// Why the daemon does not start; each variant is a step.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("load the time zone")]
-    Zone(#[from] ZoneError),
+    #[error("load the time zone{}", of_variable(source))]
+    Zone {
+        #[from]
+        source: ZoneError,
+    },
     #[error("resolve {endpoint}")]
     Resolve {
         endpoint: Endpoint,
@@ -47,6 +56,42 @@ enum StartError {
     Generate(#[source] io::Error),
 }
 
+impl StartError {
+    /// Whether another start fails in the same way until somebody acts: an option, a variable, the
+    /// time zone or a port in use is at fault.
+    fn is_permanent(&self) -> bool {
+        match self {
+            StartError::Zone { .. } | StartError::Inherit(_) => true,
+            StartError::Listen(error) => match error {
+                ListenError::PortInUse { .. }
+                | ListenError::OnlyInherited { .. }
+                | ListenError::NotUnicast { .. } => true,
+                ListenError::Bind { source, .. } => {
+                    source.kind() == io::ErrorKind::PermissionDenied
+                }
+                ListenError::Create { source, .. } => {
+                    source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+                }
+                ListenError::Inherited { .. } => true,
+                ListenError::Option { .. }
+                | ListenError::Address { .. }
+                | ListenError::Inspect { .. } => false,
+            },
+            StartError::Resolve { .. } | StartError::Signals(_) | StartError::Generate(_) => false,
+        }
+    }
+}
+
+/// Names TZ and its value, unless the error does or `/etc/localtime` is at fault.
+fn of_variable(error: &ZoneError) -> String {
+    match env::var_os("TZ") {
+        Some(tz) if !tz.is_empty() && !matches!(error, ZoneError::Unknown { .. }) => {
+            format!(" of TZ={}", tz.display())
+        }
+        _ => String::new(),
+    }
+}
+
 fn main() -> ExitCode {
     let args: Args = match parse_args() {
         Ok(args) => args,
@@ -55,7 +100,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(ArgsError::Usage(line)) => {
-            eprintln!("wallclockd: {line}");
+            logging::write_usage_error("wallclockd", &line);
+            if let Ok(signals) = Signals::install() {
+                wait_after_error(&line, &signals);
+            }
             return ExitCode::from(USAGE_STATUS);
         }
     };
@@ -63,38 +111,55 @@ fn main() -> ExitCode {
         i16::from(args.verbose) - i16::from(args.quiet),
     ));
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
-            log::error!("{}", error_chain(&error as &dyn Error));
+            log_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: &Args) -> Result<(), StartError> {
-    if let Some(mode) = args.generate {
-        return generate(mode, Args::command(), ManualPage::Daemon, &mut io::stdout())
-            .map_err(StartError::Generate);
-    }
-    warn_about_obsolete_variable();
-    // Before this process opens a descriptor: see listen_fds.
-    let inherited = listen_fds().map_err(StartError::Inherit)?;
-    let signals = Signals::install().map_err(StartError::Signals)?;
-    let clock = clock(args)?;
-    let listeners = listeners(args, inherited)?;
-    log_example(&listeners);
-    Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
-    Ok(())
+/// Logs an error and its causes. Returns the line.
+fn log_error(error: &StartError) -> String {
+    let line = error_chain(error as &dyn Error);
+    log::error!("{line}");
+    line
 }
 
-/// Earlier versions read the status of the clock from a file that a second unit wrote.
-fn warn_about_obsolete_variable() {
-    if env::var_os("WALLCLOCKD_SYNC_FILE").is_some_and(|file| !file.is_empty()) {
-        log::warn!(
-            "WALLCLOCKD_SYNC_FILE is ignored: the daemon reads the status of the clock itself \
-             (adjtimex)"
-        );
+/// Shows a permanent error in the status of the service, and delays its end.
+fn wait_after_error(line: &str, signals: &Signals) {
+    ServiceNotifier::from_env().show_error(line, signals, PERMANENT_ERROR_WAIT);
+}
+
+fn run(args: &Args) -> Result<ExitCode, StartError> {
+    if let Some(mode) = args.generate {
+        return generate(mode, Args::command(), ManualPage::Daemon, &mut io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(StartError::Generate);
     }
+    for line in unknown_variables::<Args>("WALLCLOCKD_") {
+        log::warn!("{line}");
+    }
+    // Before this process opens a descriptor: see listen_fds.
+    let inherited = listen_fds().map_err(StartError::Inherit);
+    let signals = Signals::install().map_err(StartError::Signals)?;
+    match inherited.and_then(|inherited| prepare(args, inherited)) {
+        Ok((clock, listeners)) => {
+            log_example(&listeners);
+            Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.is_permanent() => {
+            wait_after_error(&log_error(&error), &signals);
+            Ok(ExitCode::from(USAGE_STATUS))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn prepare(args: &Args, inherited: Vec<OwnedFd>) -> Result<(Clock, Vec<Listener>), StartError> {
+    let clock = clock(args)?;
+    Ok((clock, listeners(args, inherited)?))
 }
 
 /// The system clock, in UTC or in the time zone of the host.
@@ -104,14 +169,15 @@ fn clock(args: &Args) -> Result<Clock, ZoneError> {
     } else {
         Clock::local()?
     };
-    Ok(clock.with_sync_monitor(SyncMonitor::new(args.require_sync)))
+    let limit = args.max_error.unwrap_or(DEFAULT_MAX_ERROR);
+    Ok(clock.with_sync_monitor(SyncMonitor::new(args.require_sync, limit)))
 }
 
 /// The inherited sockets and those of `--listen`. If there are neither, the default address.
 fn listeners(args: &Args, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, StartError> {
     let options = SocketOptions {
         reuse_port: args.reuse_port,
-        recv_buffer: args.receive_buffer.map(|bytes| bytes as usize),
+        recv_buffer: args.receive_buffer,
     };
     let mut listeners = inherited
         .into_iter()
@@ -121,7 +187,8 @@ fn listeners(args: &Args, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, Star
     if listeners.is_empty() && addresses.is_empty() {
         addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)));
     }
-    listeners.extend(Listener::bind(&addresses, options)?);
+    let bound = Listener::bind(&addresses, &listeners, options)?;
+    listeners.extend(bound);
     Ok(listeners)
 }
 
@@ -133,12 +200,7 @@ fn resolve_all(endpoints: &[Endpoint]) -> Result<Vec<SocketAddr>, StartError> {
             endpoint: endpoint.clone(),
             source,
         })?;
-        for address in resolved {
-            // localhost and 127.0.0.1 are one socket. Port 0 is another port each time.
-            if address.port() == 0 || !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
+        addresses.extend(resolved);
     }
     Ok(addresses)
 }

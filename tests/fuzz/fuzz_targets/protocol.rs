@@ -56,6 +56,10 @@ fn expected_response(request: &[u8], port: u16, now: &LocalTime) -> Option<Vec<u
         Err(FormatError::CutOff { at }) => {
             return error(format!("byte {at}: conversion ends too early"));
         }
+        Err(FormatError::PlusFlag { at }) => {
+            assert!(request[at..].starts_with(b"%+"));
+            return error(format!("byte {at}: the flag + is not supported"));
+        }
         Err(FormatError::Unknown { at, character }) => {
             assert_eq!(request[at], b'%');
             let escaped = match character {

@@ -127,6 +127,7 @@ enum Piece {
 #[derive(Debug, PartialEq, Eq)]
 enum PieceError {
     Unknown(char),
+    PlusFlag,
     CutOff,
 }
 
@@ -138,6 +139,11 @@ fn first_piece(format: &str) -> Result<(Piece, usize), PieceError> {
         return Ok((Piece::Literal, format.find('%').unwrap_or(bytes.len())));
     }
     let rest = &format[1..];
+    if let Some(after) = rest.strip_prefix('+')
+        && after.starts_with(|c: char| c.is_ascii_digit() || "CFGY".contains(c))
+    {
+        return Err(PieceError::PlusFlag);
+    }
     // Directives of chrono take no flags, no modifiers and no other widths.
     for known in ["f", "3f", "6f", "9f", ".f", ".3f", ".6f", ".9f", "+", "v"] {
         if rest.starts_with(known) {
@@ -205,6 +211,7 @@ fn expected_result(format: &[u8]) -> Result<(), FormatError> {
         match first_piece(&text[at..]) {
             Ok((_, length)) => at += length,
             Err(PieceError::CutOff) => return Err(FormatError::CutOff { at }),
+            Err(PieceError::PlusFlag) => return Err(FormatError::PlusFlag { at }),
             Err(PieceError::Unknown(character)) => {
                 return Err(FormatError::Unknown { at, character });
             }

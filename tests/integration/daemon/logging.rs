@@ -1,11 +1,15 @@
 //! Counters and log lines.
 
-use std::os::unix::net::UnixDatagram;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::{
-    HANG_TIMEOUT, Process, TempDir, connected_socket, query, request_counters, start_daemon,
-    start_daemon_with, wait_until, wallclockd,
+    Process, connected_socket, query, request_counters, start_daemon, start_daemon_with,
+    wait_until, wallclockd,
 };
 
 use super::serves_time;
@@ -117,31 +121,69 @@ fn debug_log_escapes_hostile_bytes_on_one_line() {
     assert!(line.len() < 1400, "{line}");
 }
 
-/// After its last request a daemon sleeps until the status is due, not until the next request.
+/// Every error of the start is an error of the journal, those of the options included.
 #[test]
-fn status_shows_the_last_request() {
-    let dir = TempDir::new("status");
-    let path = dir.path().join("notify");
-    let manager = UnixDatagram::bind(&path).expect("a socket");
-    manager
-        .set_read_timeout(Some(HANG_TIMEOUT))
-        .expect("a time-out");
-    let wait_for = |text: &str| {
-        let mut buf = [0; 512];
-        loop {
-            let length = manager.recv(&mut buf).expect(text);
-            if String::from_utf8_lossy(&buf[..length]).contains(text) {
-                return;
-            }
-        }
+fn start_error_has_priority_err_in_the_journal() {
+    for (variable, value, expected) in [
+        (
+            "WALLCLOCKD_RECEIVE_BUFFER",
+            "8X",
+            "<3>WALLCLOCKD_RECEIVE_BUFFER=8X: not a size, such as 8388608, 8M or 8MiB\n",
+        ),
+        ("WALLCLOCKD_VERBOSE", "-1", "<3>WALLCLOCKD_VERBOSE=-1: "),
+        (
+            "TZ",
+            "Mars/Olympus",
+            "<3>load the time zone: TZ=Mars/Olympus",
+        ),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let file = File::from(OwnedFd::from(writer));
+        let pipe = file.metadata().expect("a pipe");
+        let stream = format!("{}:{}", pipe.dev(), pipe.ino());
+        let mut command = wallclockd();
+        command
+            .env(variable, value)
+            .env("JOURNAL_STREAM", stream)
+            .stderr(Stdio::from(file));
+        let status = command.status().expect("it runs");
+        // Ends the pipe.
+        drop(command);
+        let mut log = String::new();
+        File::from(OwnedFd::from(reader))
+            .read_to_string(&mut log)
+            .expect("UTF-8");
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(
+            log.starts_with(expected) && log.lines().count() == 1,
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn full_stderr_does_not_abort_the_daemon() {
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device")
     };
-    let mut command = wallclockd();
-    command
-        .args(["-l", "127.0.0.1:0"])
-        .env("NOTIFY_SOCKET", &path);
-    let mut process = Process::start(&mut command);
-    let address = process.wait_for_address();
-    wait_for("STATUS=answered=0 ");
-    query(address, b"%s");
-    wait_for("STATUS=answered=1 ");
+    for (variable, value) in [("WALLCLOCKD_VERBOSE", "-1"), ("TZ", "Mars/Olympus")] {
+        let mut command = wallclockd();
+        let status = command.env(variable, value).stderr(full()).status();
+        assert_eq!(status.expect("it runs").code(), Some(2), "{variable}");
+    }
+}
+
+#[test]
+fn wrong_rust_log_causes_a_warning() {
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("RUST_LOG", "wallclock=loud"),
+    );
+    let line = process.wait_for("RUST_LOG=wallclock=loud is ignored: ");
+    assert!(line.contains("WARN"), "{line}");
+    process.wait_for_address();
 }

@@ -1,6 +1,7 @@
 //! `wallclockd` as a process.
 
 mod logging;
+mod notify;
 mod python;
 mod rules;
 mod sockets;
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use support::query;
+
+pub use sockets::{as_stranger, assert_in_use, bind_beside};
 
 /// Seconds since 1970.
 fn unix_seconds() -> i64 {

@@ -1,6 +1,6 @@
 //! Rules of the protocol, as a running daemon applies them.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use support::{query, request_counters, skip, start_daemon, wait_until};
 use wallclock::protocol::MAX_RESPONSE_LEN;
+
+use crate::inherited::start_with_inherited;
 
 #[test]
 fn rule_1_low_source_port_gets_no_response() {
@@ -43,23 +45,6 @@ fn rule_4_bad_requests_get_an_error_response() {
     }
 }
 
-/// Sends a datagram whose source is the address of another socket.
-///
-/// The sending socket shares the port by SO_REUSEADDR. It is connected elsewhere, so that the
-/// kernel delivers responses to the other socket.
-fn send_forged(source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
-    let socket =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
-    socket.set_reuse_address(true).expect("SO_REUSEADDR");
-    socket.bind(&source.into()).expect("the shared port");
-    socket
-        .connect(&SocketAddr::from(([127, 0, 0, 9], 9)).into())
-        .expect("a route");
-    socket
-        .send_to(payload, &destination.into())
-        .expect("the datagram is sent");
-}
-
 /// Datagrams that start a loop between two servers that do not follow the rules.
 const LOOP_STARTERS: [&[u8]; 6] = [
     b"%Q",
@@ -75,7 +60,11 @@ const TURNS: u64 = 100;
 
 #[test]
 fn rule_l_forged_datagram_starts_no_loop() {
-    let ((mut a, a_address), (mut b, b_address)) = (start_daemon(), start_daemon());
+    // A daemon sends from its own port; here that is a socket which the test has, too.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let a_address = socket.local_addr().expect("the socket is bound");
+    let mut a = start_with_inherited(socket.try_clone().expect("a descriptor"));
+    let (mut b, b_address) = start_daemon();
     // A daemon's response reaches the other one before it receives its next request: each request
     // to both gives a loop of the two the time for at least one turn.
     let query_both = |times: u64| {
@@ -90,7 +79,9 @@ fn rule_l_forged_datagram_starts_no_loop() {
     };
     for payload in LOOP_STARTERS {
         let before = total();
-        send_forged(a_address, b_address, payload);
+        socket
+            .send_to(payload, b_address)
+            .expect("the datagram is sent");
         query_both(TURNS);
         let datagrams = total() - before - 2 * TURNS;
         assert!(datagrams > 0, "{payload:?} does not arrive");
@@ -117,17 +108,12 @@ fn rule_l_control_servers_without_rules_loop() {
     let turns = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let servers = [(); 2].map(|()| {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
-            .expect("a socket");
-        socket.set_reuse_address(true).expect("SO_REUSEADDR");
-        socket
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .expect("a free port");
-        let socket = UdpSocket::from(socket);
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a time-out");
         let address = socket.local_addr().expect("an address");
+        let sender = socket.try_clone().expect("a descriptor");
         let (turns, stop) = (Arc::clone(&turns), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             let mut buf = [0; 2048];
@@ -138,14 +124,17 @@ fn rule_l_control_servers_without_rules_loop() {
                 }
             }
         });
-        (address, thread)
+        (sender, address, thread)
     });
-    send_forged(servers[0].0, servers[1].0, LOOP_STARTERS[0]);
+    servers[0]
+        .0
+        .send_to(LOOP_STARTERS[0], servers[1].1)
+        .expect("the datagram is sent");
     wait_until("the forged datagram starts no loop", || {
         turns.load(Ordering::Relaxed) >= TURNS
     });
     stop.store(true, Ordering::Relaxed);
-    for (_, thread) in servers {
+    for (.., thread) in servers {
         thread.join().expect("the thread ends");
     }
 }

@@ -1,6 +1,8 @@
 //! Options, environment variables, and errors at the start.
 
+use std::ffi::OsStr;
 use std::net::UdpSocket;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use support::{Process, query, skip_without_ipv6, wallclock, wallclockd};
@@ -15,14 +17,19 @@ fn run_failing(command: &mut Command) -> (String, Option<i32>) {
 }
 
 /// Checks that a daemon with these arguments and this TZ logs one error, which contains a text,
-/// and ends with status 1.
-fn assert_start_error(arguments: [&str; 2], tz: Option<&str>, expected: &str) {
+/// and ends with this status: 2 if another start would fail in the same way.
+fn assert_start_error(
+    arguments: [&str; 2],
+    tz: Option<&str>,
+    expected: &str,
+    expected_status: i32,
+) {
     let mut command = wallclockd();
     if let Some(tz) = tz {
         command.env("TZ", tz);
     }
     let (log, status) = run_failing(command.args(arguments));
-    assert_eq!(status, Some(1), "{log}");
+    assert_eq!(status, Some(expected_status), "{log}");
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert!(
         errors.len() == 1 && errors[0].contains(expected),
@@ -38,40 +45,46 @@ fn assert_start_error(arguments: [&str; 2], tz: Option<&str>, expected: &str) {
 fn start_error_is_one_line_that_names_the_cause() {
     let other = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let in_use = other.local_addr().expect("an address").to_string();
-    for (arguments, tz, expected) in [
+    for (arguments, tz, expected, status) in [
         (
             ["-l", "192.0.2.1:9527"],
             None,
             "192.0.2.1:9527: Cannot assign requested address",
+            1,
         ),
         (
             ["-l", &in_use],
             None,
-            &*format!("{in_use}: Address already in use"),
+            &*format!("{in_use} is in use: another process"),
+            2,
         ),
         (
             ["-l", "no-such-host.invalid"],
             None,
             "no-such-host.invalid:9527",
+            1,
         ),
         (
             ["-l", "127.0.0.1:0"],
             Some("Mars/Olympus"),
             "TZ=Mars/Olympus",
+            2,
         ),
         (
             ["-l", "127.0.0.1:0"],
             Some("EST5EDT4,nonsense"),
             "TZ=EST5EDT4,nonsense",
+            2,
         ),
         (
             ["-l", "127.0.0.1:0"],
             Some(":/etc/passwd"),
-            "zone file /etc/passwd",
+            "of TZ=:/etc/passwd: zone file /etc/passwd",
+            2,
         ),
-        (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ="),
+        (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ=", 2),
     ] {
-        assert_start_error(arguments, tz, expected);
+        assert_start_error(arguments, tz, expected, status);
     }
 }
 
@@ -81,7 +94,7 @@ fn ipv6_address_of_another_host_is_a_start_error() {
         return;
     }
     let expected = "[2001:db8::1]:9527: Cannot assign requested address";
-    assert_start_error(["-l", "[2001:db8::1]:9527"], None, expected);
+    assert_start_error(["-l", "[2001:db8::1]:9527"], None, expected, 1);
 }
 
 #[test]
@@ -89,9 +102,13 @@ fn usage_error_is_one_line_with_status_2() {
     for (arguments, expected) in [
         (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
         (&["--listen", ""], "no host"),
+        (&["-l", "80"], "\"80\" is no host"),
         (&["--nonsense"], "--nonsense"),
         (&["--receive-buffer", "0"], "--receive-buffer"),
         (&["--receive-buffer", "lots"], "lots"),
+        (&["--receive-buffer", "3G"], "2147483647"),
+        (&["--max-error", "17"], "at most 16"),
+        (&["--max-error", "soon"], "soon"),
         (&["stray"], "stray"),
         // clap alone would add a tip and a line about --help.
         (&["--recieve-buffer", "1"], "--recieve-buffer"),
@@ -124,6 +141,96 @@ fn environment_variables_set_options() {
 }
 
 #[test]
+fn bad_environment_variable_is_named_with_its_value() {
+    for (variable, value, arguments, expected) in [
+        (
+            "WALLCLOCKD_RECEIVE_BUFFER",
+            "8X",
+            &[][..],
+            "wallclockd: WALLCLOCKD_RECEIVE_BUFFER=8X: not a size, such as 8388608, 8M or 8MiB\n",
+        ),
+        (
+            "WALLCLOCKD_UTC",
+            "perhaps",
+            &[],
+            "wallclockd: WALLCLOCKD_UTC=perhaps: value was not a boolean\n",
+        ),
+        (
+            "WALLCLOCKD_LISTEN",
+            "127.0.0.1:0,[::1]:port",
+            &[],
+            "wallclockd: WALLCLOCKD_LISTEN=127.0.0.1:0,[::1]:port: ",
+        ),
+        (
+            "WALLCLOCKD_MAX_ERROR",
+            "-1",
+            &[],
+            "wallclockd: WALLCLOCKD_MAX_ERROR=-1: ",
+        ),
+        (
+            "WALLCLOCKD_QUIET",
+            "\n\u{1b}",
+            &[],
+            "wallclockd: WALLCLOCKD_QUIET=\\n\\u{1b}: ",
+        ),
+        // The command line alone is wrong.
+        (
+            "WALLCLOCKD_QUIET",
+            "much",
+            &["--receive-buffer", "8X"],
+            "wallclockd: invalid value '8X' for '--receive-buffer <BYTES>': ",
+        ),
+    ] {
+        let (stderr, status) = run_failing(wallclockd().args(arguments).env(variable, value));
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(
+            stderr.starts_with(expected) && stderr.lines().count() == 1,
+            "{stderr}"
+        );
+    }
+    let not_utf8 = OsStr::from_bytes(b"\xff");
+    let (stderr, status) = run_failing(wallclockd().env("WALLCLOCKD_LISTEN", not_utf8));
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(
+        stderr.starts_with("wallclockd: WALLCLOCKD_LISTEN=\u{fffd}: "),
+        "{stderr}"
+    );
+    // An option on the command line overrides its variable.
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0", "--receive-buffer", "64K"])
+            .env("WALLCLOCKD_RECEIVE_BUFFER", "8X"),
+    );
+    process.wait_for("receive buffer 131072 bytes");
+}
+
+#[test]
+fn unknown_environment_variable_causes_one_warning() {
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("WALLCLOCKD_REQUIRE_SNYC", "true")
+            .env("WALLCLOCKD_SYNC_FILE", "/sync")
+            .env("WALLCLOCKD_COLOUR", "")
+            .env("WALLCLOCK_SERVER", "10.0.0.1"),
+    );
+    process.wait_for_address();
+    let warnings: Vec<_> = process
+        .log_lines_but_clock_status()
+        .into_iter()
+        .filter(|line| line.contains("WALLCLOCK"))
+        .map(|line| line.rsplit("] ").next().unwrap_or_default())
+        .collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for expected in [
+        "WALLCLOCKD_REQUIRE_SNYC is ignored: no such option; WALLCLOCKD_REQUIRE_SYNC is one",
+        "WALLCLOCKD_SYNC_FILE is ignored: no such option",
+    ] {
+        assert!(warnings.contains(&expected), "{warnings:?}");
+    }
+}
+
+#[test]
 fn empty_environment_variable_counts_as_unset() {
     let help = wallclockd().arg("--help").output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
@@ -136,7 +243,7 @@ fn empty_environment_variable_counts_as_unset() {
     for variable in variables {
         // With this zone the daemon ends after it has read its options, before it binds a port.
         let (log, status) = run_failing(wallclockd().env(variable, "").env("TZ", "Mars/Olympus"));
-        assert_eq!(status, Some(1), "{variable}: {log}");
+        assert_eq!(status, Some(2), "{variable}: {log}");
         assert!(log.contains("TZ=Mars/Olympus"), "{variable}: {log}");
     }
 }

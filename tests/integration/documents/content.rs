@@ -125,6 +125,7 @@ fn page_has_each_error_response() {
             character: 'Q',
         }),
         ErrorReason::Format(FormatError::CutOff { at: 9 }),
+        ErrorReason::Format(FormatError::PlusFlag { at: 9 }),
         ErrorReason::Format(FormatError::NotUtf8 { at: 9 }),
         ErrorReason::Format(FormatError::Nul { at: 9 }),
         ErrorReason::ResponseTooLong,

@@ -31,8 +31,10 @@ const CALLS: u64 = 4;
 pub enum ClockStatus {
     /// Synchronised, with a maximum error of 1500 us.
     Synchronised = 1,
-    /// Not synchronised.
+    /// Not synchronised: a maximum error of 16 s, and STA_UNSYNC.
     Unsynchronised = 2,
+    /// As chronyd without `rtcsync` leaves it: a maximum error of 2500 us, and STA_UNSYNC.
+    WithoutRtcsync = 3,
 }
 
 /// The path of the preloaded library, compiled once; `None` without a C compiler.
@@ -109,6 +111,16 @@ impl Faults {
     /// Sets the minimum time of a wait for space in a full send buffer. A signal still ends it.
     pub fn set_min_send_wait(&self, wait: Duration) {
         self.set(3 * CALLS + 1, wait.as_millis() as i32);
+    }
+
+    /// Makes the process an unprivileged one on a host with this net.core.rmem_max and wmem_max.
+    pub fn set_buffer_limit(&self, bytes: i32) {
+        self.set(3 * CALLS + 2, bytes);
+    }
+
+    /// Makes socket(2) fail with this errno for the Internet protocols.
+    pub fn set_socket_error(&self, errno: i32) {
+        self.set(3 * CALLS + 3, errno);
     }
 
     /// Sets the clock status that adjtimex(2) reports.

@@ -97,6 +97,9 @@ fn check_error_response(
         Some(FormatError::NotUtf8 { at }) => format!("error: byte {at}: not UTF-8"),
         Some(FormatError::Nul { at }) => format!("error: byte {at}: NUL"),
         Some(FormatError::CutOff { at }) => format!("error: byte {at}: conversion ends too early"),
+        Some(FormatError::PlusFlag { at }) if request[at..].starts_with(b"%+") => {
+            format!("error: byte {at}: the flag + is not supported")
+        }
         Some(error @ FormatError::Unknown { at, .. }) if request[at] == b'%' => {
             format!("error: {error}")
         }
