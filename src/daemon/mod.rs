@@ -4,6 +4,7 @@
 //! request in it, and sends the responses under the policy of [`send`].
 
 pub mod counters;
+pub mod drops;
 pub mod notify;
 pub mod send;
 pub mod server;

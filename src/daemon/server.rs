@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::counters::Counters;
+use super::drops::DropMonitor;
 use super::notify::ServiceNotifier;
 use super::send::{Outgoing, SendPolicy};
 use super::signals::Signals;
@@ -40,7 +41,8 @@ const ERROR_BACKOFF: Duration = Duration::from_millis(10);
 /// TimeoutStopSec= of the units. In an inherited socket the rest stays queued for the next process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum wait for full send buffers after the request to stop, all batches together.
+/// Maximum wait for the full send buffer of one socket after the request to stop, all batches
+/// together.
 const DRAIN_SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How many times in a row poll(2) may report a datagram that no receive finds before that counts
@@ -54,12 +56,44 @@ pub struct Server {
     state: State,
 }
 
+/// A socket, and what the loop knows of its buffers.
+struct ServedSocket<'a> {
+    listener: &'a Listener,
+    send_policy: SendPolicy,
+    drop_monitor: DropMonitor,
+}
+
+impl<'a> ServedSocket<'a> {
+    fn new(listener: &'a Listener) -> ServedSocket<'a> {
+        let drops = listener.memory().map_or(0, |memory| memory.drops);
+        ServedSocket {
+            listener,
+            send_policy: SendPolicy::default(),
+            drop_monitor: DropMonitor::new(drops),
+        }
+    }
+
+    /// Warns if the kernel drops requests because the receive buffer is full.
+    fn warn_about_drops(&mut self) {
+        let Ok(memory) = self.listener.memory() else {
+            return;
+        };
+        if let Some(dropped) = self.drop_monitor.check(memory, Instant::now()) {
+            let address = self.listener.address();
+            log::warn!(
+                "{address}: receive buffer full, {dropped} requests dropped since the last such \
+                 warning: for short bursts set a larger ReceiveBuffer= (socket unit) or \
+                 --receive-buffer, against floods load wallclockd.nft"
+            );
+        }
+    }
+}
+
 /// What the loop changes. The sockets and the signals are apart: the loop borrows them to sleep.
 struct State {
     clock: Clock,
     notifier: ServiceNotifier,
     batch: Batch,
-    send_policy: SendPolicy,
     counters: Counters,
     /// Whether anything was counted since the last STATUS=.
     status_changed: bool,
@@ -81,7 +115,6 @@ impl Server {
                 clock,
                 notifier,
                 batch: Batch::new(),
-                send_policy: SendPolicy::default(),
                 counters: Counters::default(),
                 status_changed: true,
                 empty_wakeups: 0,
@@ -105,6 +138,7 @@ impl Server {
         state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        let mut sockets: Vec<_> = listeners.iter().map(ServedSocket::new).collect();
         let manager = state.notifier.socket();
         descriptors.extend(manager.iter().map(|m| PollFd::new(m, PollFlags::OUT)));
         while !signals.stop_requested() {
@@ -112,8 +146,8 @@ impl Server {
                 log::info!("{}", state.status_line(&listeners));
             }
             let mut all_empty = true;
-            for listener in &listeners {
-                all_empty &= state.serve(listener);
+            for socket in &mut sockets {
+                all_empty &= state.serve(socket);
             }
             // After the requests, because they change what is due.
             let timeout = state.notify(&listeners);
@@ -128,7 +162,7 @@ impl Server {
             }
         }
         state.notifier.stopping();
-        state.drain(&listeners);
+        state.drain(&mut sockets);
         log::info!("stopped: {}", state.status_line(&listeners));
         with_drops(&state.counters, &listeners)
     }
@@ -137,16 +171,16 @@ impl Server {
 impl State {
     /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
     /// responds. Returns whether the loop may sleep until poll(2) reports this socket.
-    fn serve(&mut self, listener: &Listener) -> bool {
+    fn serve(&mut self, socket: &mut ServedSocket<'_>) -> bool {
         for _ in 0..MAX_BATCHES_PER_WAKEUP {
-            match self.serve_batch(listener) {
-                Ok(BATCH_SIZE) => {}
+            match self.serve_batch(socket) {
+                // Only here, because requests are dropped only if many are queued.
+                Ok(BATCH_SIZE) => socket.warn_about_drops(),
                 // A batch that is not full has emptied the socket.
                 Ok(_) => return true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
-                    log::debug!("{}: receive: {error}", listener.address());
-                    self.back_off();
+                    self.receive_failed(socket, &error);
                     return true;
                 }
             }
@@ -155,7 +189,8 @@ impl State {
     }
 
     /// Receives a batch, responds, sends. Returns how many datagrams it received.
-    fn serve_batch(&mut self, listener: &Listener) -> io::Result<usize> {
+    fn serve_batch(&mut self, socket: &mut ServedSocket<'_>) -> io::Result<usize> {
+        let listener = socket.listener;
         let State {
             clock,
             batch,
@@ -184,8 +219,10 @@ impl State {
                 }
             }
         });
-        let socket = listener.as_fd();
-        let unsent = self.send_policy.send_all(&mut Sending { batch, socket });
+        let unsent = socket.send_policy.send_all(&mut Sending {
+            batch,
+            socket: listener.as_fd(),
+        });
         counters.unsent += unsent as u64;
         self.status_changed = true;
         self.empty_wakeups = 0;
@@ -229,6 +266,11 @@ impl State {
         self.status_changed |= discriminant(&self.clock.sync_status()) != before;
     }
 
+    fn receive_failed(&mut self, socket: &ServedSocket<'_>, error: &io::Error) {
+        log::debug!("{}: receive: {error}", socket.listener.address());
+        self.back_off();
+    }
+
     /// Counts a failed call and pauses.
     fn back_off(&mut self) {
         self.counters.failed += 1;
@@ -238,16 +280,26 @@ impl State {
 
     /// Answers the queued requests, one batch of each socket in turn, until all sockets are empty
     /// or [`DRAIN_TIMEOUT`] has passed.
-    fn drain(&mut self, listeners: &[Listener]) {
-        self.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+    fn drain(&mut self, sockets: &mut [ServedSocket<'_>]) {
+        for socket in &mut *sockets {
+            socket.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+        }
         let start = Instant::now();
-        let mut received = 1;
-        while received > 0 && start.elapsed() < DRAIN_TIMEOUT {
+        let mut all_empty = false;
+        while !all_empty && start.elapsed() < DRAIN_TIMEOUT {
             self.notifier.retry();
-            received = listeners
-                .iter()
-                .filter_map(|listener| self.serve_batch(listener).ok())
-                .sum();
+            all_empty = true;
+            for socket in &mut *sockets {
+                match self.serve_batch(socket) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(_) => all_empty = false,
+                    // Requests may be queued behind an error, for example one that ICMP reported.
+                    Err(error) => {
+                        self.receive_failed(socket, &error);
+                        all_empty = false;
+                    }
+                }
+            }
         }
     }
 
@@ -283,8 +335,8 @@ fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -
 fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     let dropped = listeners
         .iter()
-        .filter_map(|listener| listener.drops().ok())
-        .map(u64::from);
+        .filter_map(|listener| listener.memory().ok())
+        .map(|memory| u64::from(memory.drops));
     Counters {
         dropped: dropped.sum(),
         ..*counters

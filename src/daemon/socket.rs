@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::sys::sockopt::{disable_recverr, enable_pktinfo, so_meminfo};
+use crate::sys::sockopt::{SockMemInfo, disable_recverr, enable_pktinfo, so_meminfo};
 
 /// Kernel memory of one short request in a receive buffer, in bytes: mostly the kernel's
 /// structures, not the payload.
@@ -17,10 +17,14 @@ const BYTES_PER_REQUEST: usize = 830;
 /// doubles it (socket(7)).
 pub const DEFAULT_RECV_BUFFER: usize = 8 << 20;
 
-/// Size of the send buffer to request, in bytes. Responses to forged addresses of the local network
-/// stay in it for seconds, about 200 KiB for each address, while the kernel tries to resolve the
-/// neighbour. Other responses need space beside them.
-const DEFAULT_SEND_BUFFER: usize = 8 << 20;
+/// Size of the send buffer to request, in bytes; SendBuffer= of the socket unit is the same. The
+/// kernel doubles it (socket(7)).
+///
+/// Responses to forged addresses of the local network stay in it for seconds, up to 208 KiB for
+/// each address (`unres_qlen_bytes` in arp(7)), while the kernel tries to resolve the neighbour.
+/// The 254 addresses of a /24 network take 52 MiB, and other responses need space beside them. The
+/// size is a limit: the kernel allocates memory for each datagram, and none in advance.
+const DEFAULT_SEND_BUFFER: usize = 32 << 20;
 
 /// A bound UDP socket that receives requests.
 #[derive(Debug)]
@@ -332,13 +336,14 @@ impl Listener {
                 || includes(address.ip(), this.ip(), true))
     }
 
-    /// Returns how many datagrams the kernel dropped at this socket since it was created.
+    /// Returns how full the receive buffer is, and how many datagrams the kernel dropped at this
+    /// socket since it was created.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn drops(&self) -> io::Result<u32> {
-        Ok(so_meminfo(self.socket.as_fd())?.drops)
+    pub fn memory(&self) -> io::Result<SockMemInfo> {
+        so_meminfo(self.socket.as_fd())
     }
 }
 

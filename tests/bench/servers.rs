@@ -21,7 +21,8 @@ const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/s
 const PYTHON_CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/client.py");
 
 /// ReceiveBuffer= and SendBuffer= of systemd/wallclockd.socket.
-const UNIT_BUFFER: usize = 8 << 20;
+const UNIT_RECV_BUFFER: usize = 8 << 20;
+const UNIT_SEND_BUFFER: usize = 32 << 20;
 /// WatchdogSec= of systemd/wallclockd.service, in microseconds.
 const UNIT_WATCHDOG: &str = "3000000";
 
@@ -126,8 +127,8 @@ impl Server {
     /// descriptor 3, NOTIFY_SOCKET and WATCHDOG_USEC. The sandbox and IPAddressAllow= are missing.
     pub fn installed(build: &Build) -> io::Result<Self> {
         let socket = sys::dual_stack_socket()?;
-        sys::set_receive_buffer(&socket, UNIT_BUFFER)?;
-        sys::set_send_buffer(&socket, UNIT_BUFFER)?;
+        sys::set_receive_buffer(&socket, UNIT_RECV_BUFFER)?;
+        sys::set_send_buffer(&socket, UNIT_SEND_BUFFER)?;
         let dir = TempDir::new()?;
         let path = dir.0.join("notify");
         let notify_socket = UnixDatagram::bind(&path)?;

@@ -211,6 +211,24 @@ fn link_local_address_is_served() {
     );
 }
 
+/// Makes the server resolve the client's address at once, and all others never: the kernel gives a
+/// neighbour up after three tries, and with a minute between them, responses to it wait longer than
+/// a client does.
+fn resolve_slowly(server: &Host, client: &Host) {
+    let link = client
+        .on(Command::new("ip").args(["-brief", "link", "show", "eth0"]))
+        .output();
+    let link = String::from_utf8(link.expect("ip runs").stdout).expect("ASCII");
+    let mac = link
+        .split_whitespace()
+        .nth(2)
+        .expect("a link-layer address");
+    server.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
+    let setting = "echo 60000 >/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms";
+    let set = server.on(Command::new("sh").args(["-c", setting])).status();
+    assert!(set.expect("sh runs").success());
+}
+
 #[test]
 fn broadcast_address_of_a_network_is_refused() {
     let Some((server, client)) = hosts_or_skip() else {
@@ -294,31 +312,12 @@ fn unreachable_neighbours_do_not_delay_others() {
         return;
     }
     connect(&server, &client);
-    // The server has the client's link-layer address. The client itself responds to no ARP
-    // request, as if its further addresses were forged.
-    let link = client
-        .on(Command::new("ip").args(["-brief", "link", "show", "eth0"]))
-        .output();
-    let link = String::from_utf8(link.expect("ip runs").stdout).expect("ASCII");
-    let mac = link
-        .split_whitespace()
-        .nth(2)
-        .expect("a link-layer address");
-    server.ip(&format!("neigh replace 10.98.0.2 lladdr {mac} dev eth0"));
-    // The kernel gives a neighbour up after three tries. With a minute between them, responses to
-    // it wait longer than a client does.
-    for (host, setting) in [
-        (&client, "8 >/proc/sys/net/ipv4/conf/all/arp_ignore"),
-        (
-            &server,
-            "60000 >/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms",
-        ),
-    ] {
-        let set = host
-            .on(Command::new("sh").args(["-c", &format!("echo {setting}")]))
-            .status();
-        assert!(set.expect("sh runs").success());
-    }
+    resolve_slowly(&server, &client);
+    // The client responds to no ARP request, as if its further addresses were forged.
+    let set = client
+        .on(Command::new("sh").args(["-c", "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore"]))
+        .status();
+    assert!(set.expect("sh runs").success());
     for forged in 100..110 {
         client.ip(&format!("addr add 10.98.0.{forged}/24 dev eth0"));
     }
@@ -336,4 +335,64 @@ fn unreachable_neighbours_do_not_delay_others() {
     // The network of a busy machine may drop some of the 5,000 before the daemon receives them.
     let answered = request_counters(&mut daemon)[0];
     assert!(answered >= 1_000, "{answered}");
+}
+
+/// Sends 300 requests from each of N addresses that no host has, more than the kernel keeps of the
+/// responses, and one of its own after every 500: once that is answered, the daemon has answered
+/// all before it. Then it sends 60 more of its own. Prints how many of these are answered.
+const ABSENT_NEIGHBOURS: &str = "
+import socket, sys
+server = ('10.98.0.1', 9527)
+def socket_at(address):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT: the address need not exist
+    s.bind((address, 0))
+    return s
+client = socket_at('10.98.0.2')
+client.settimeout(60)
+absent = [socket_at('10.98.1.%d' % n) for n in range(1, int(sys.argv[1]) + 1)]
+def answered():
+    client.sendto(b'%s', server)
+    try:
+        return len(client.recv(99)) > 0
+    except TimeoutError:
+        sys.exit('no response')
+for n in range(300 * len(absent)):
+    absent[n % len(absent)].sendto(b'%c', server)
+    if n % 500 == 499:
+        answered()
+print(sum(answered() for _ in range(60)))
+";
+
+/// Responses to absent neighbours wait in the send buffer, 208 KiB for each, and leave space for
+/// the others.
+#[test]
+fn absent_neighbours_starve_nobody() {
+    for absent in ["200", "254"] {
+        let Some((server, client)) = hosts_or_skip() else {
+            return;
+        };
+        if skip_without(&["python3"]) {
+            return;
+        }
+        connect(&server, &client);
+        server.ip("route add 10.98.1.0/24 dev eth0");
+        client.ip("route add 10.98.1.0/24 dev eth0");
+        resolve_slowly(&server, &client);
+        let mut daemon =
+            Process::start(&mut server.on(wallclockd().args(["-l", "10.98.0.1:9527"])));
+        daemon.wait_for_address();
+        assert_eq!(try_once(&client, LONG_TIMEOUT), Some(0));
+        let output = client
+            .on(Command::new("python3").args(["-c", ABSENT_NEIGHBOURS, absent]))
+            .output()
+            .expect("python3 runs");
+        let [answered, _, _, unsent, _] = request_counters(&mut daemon);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "60\n",
+            "{absent} absent neighbours, {answered} answered, {unsent} unsent: {output:?}"
+        );
+        assert_eq!(unsent, 0, "{absent} absent neighbours");
+    }
 }
