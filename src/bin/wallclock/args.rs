@@ -136,6 +136,7 @@ pub struct OffsetArgs {
         value_parser = seconds
     )]
     deadline: Option<Duration>,
+
     /// Assume that a server's clock runs at most PPM faster or slower than this machine's raw clock
     ///
     /// Default: 100000 (10 %) for a server with nanoseconds, as much as Linux slews a clock; 500
