@@ -140,11 +140,14 @@ fn seconds_and_fraction(text: &str, length: std::ops::RangeInclusive<usize>) -> 
     };
     let nanos = match fraction {
         Some(fraction) => {
-            let (shown, rest) = fraction.split_at_checked(9).unwrap_or((fraction, ""));
-            let is_number = rest.bytes().all(|byte| byte.is_ascii_digit());
+            // Its bytes are characters then.
+            if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let (shown, rest) = fraction.split_at(fraction.len().min(9));
             let is_more = rest.bytes().any(|byte| byte != b'0');
             let scale = 10_i128.pow(u32::try_from(9 - shown.len()).ok()?);
-            is_number.then_some(digits(shown, 1..=9)? * scale + Nanos::from(is_more))?
+            digits(shown, 1..=9)? * scale + Nanos::from(is_more)
         }
         None => 0,
     };
@@ -260,6 +263,7 @@ mod tests {
             "00:00:00.",
             "00:00:00,5",
             "00:00:00.5x",
+            "00:00:00.12345678é",
             "00:00:00.0000000000x",
             "-1:00",
             "+1:00",

@@ -175,7 +175,7 @@ impl Plan {
     /// Decides what to do when the local clock reads `now`.
     pub fn next_action(&self, now: Nanos) -> Action {
         let due = self.due_at();
-        let bound = self.interval_at(due).bound();
+        let bound = self.interval_at(due.max(self.reading.as_of)).bound();
         let is_usable = bound <= self.config.max_bound;
         // A machine that slept over the target knows that it is past, if not by how much.
         if now >= due && (is_usable || self.patient_until.is_some()) {
@@ -217,10 +217,15 @@ impl Plan {
             interval, as_of, ..
         } = self.reading;
         let left = time - interval.low() - as_of;
+        let slew = Nanos::from(self.config.max_slew);
+        if left < 0 {
+            // It was certain before the reading, as the reading shows.
+            return as_of + left * 1_000_000 / (1_000_000 + slew);
+        }
         // The least x with x - slew(x) >= left, where slew(x) is rounded up. It is exact because
-        // `left` is whole. A time before the reading was certain then.
-        let slowest = 1_000_000 - Nanos::from(self.config.max_slew);
-        as_of + (left.max(0) * 1_000_000 + slowest - 1) / slowest
+        // `left` is whole.
+        let slowest = 1_000_000 - slew;
+        as_of + (left * 1_000_000 + slowest - 1) / slowest
     }
 
     /// Returns a local time before which the server's clock certainly does not read `time`.
@@ -234,7 +239,7 @@ impl Plan {
     }
 
     /// Returns an interval that contains the server's clock minus the local one at a local time.
-    fn interval_at(&self, time: Nanos) -> Interval {
+    pub(super) fn interval_at(&self, time: Nanos) -> Interval {
         let Reading {
             interval, as_of, ..
         } = self.reading;

@@ -97,7 +97,7 @@ documented! {
     COPY_CORE_OPTIONS = "cp /etc/default/wallclockd@core1 /etc/default/wallclockd@core2";
     ENABLE_CORES = "systemctl enable --now wallclockd@core1 wallclockd@core2";
 
-    // Clients: `check`, `client`.
+    // Clients: `check`, `client`, `wait`.
     ENABLE_CHECK = "systemctl enable --now wallclock-check.timer";
     COPY_CHECK_UNITS = "cp systemd/wallclock-check.service systemd/wallclock-check.timer \
                         /etc/systemd/system/";
@@ -107,6 +107,13 @@ documented! {
         "cp systemd/wallclock-chrony.default /etc/default/wallclock-chrony";
     RESTART_CHRONY = "systemctl restart chrony";
     ENABLE_CHRONY_FEED = "systemctl enable --now wallclock-chrony";
+    ENABLE_WAIT_SYNC = "systemctl enable --now wallclock-wait-sync.service";
+    COPY_WAIT_SYNC_UNIT = "cp systemd/wallclock-wait-sync.service /etc/systemd/system/";
+    COPY_WAIT_SYNC_OPTIONS =
+        "cp systemd/wallclock-wait-sync.default /etc/default/wallclock-wait-sync";
+    EDIT_MIDNIGHT_SERVICE = "systemctl edit --full --force read-database.service";
+    EDIT_MIDNIGHT_TIMER = "systemctl edit --full --force read-database.timer";
+    ENABLE_MIDNIGHT = "systemctl enable --now read-database.timer";
     SET_CLOCK = "date -s \"@$(wallclock -s 10.0.0.1 +%s.%N)\"";
 }
 

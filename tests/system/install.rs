@@ -86,6 +86,7 @@ fn installed_units_verify_and_files_are_in_place() {
         "wallclock-check.service",
         "wallclock-check.timer",
         "wallclock-chrony.service",
+        "wallclock-wait-sync.service",
     ]);
     let output = [units.stdout, units.stderr].concat();
     assert!(
@@ -111,6 +112,7 @@ fn installed_units_verify_and_files_are_in_place() {
         "/etc/default/wallclockd",
         "/etc/default/wallclock-check",
         "/etc/default/wallclock-chrony",
+        "/etc/default/wallclock-wait-sync",
     ] {
         assert!(
             fs::metadata(machine.path(file)).is_ok_and(|data| data.len() > 0),
@@ -325,6 +327,8 @@ fn install_without_the_package_works() {
     // The feed of chronyd, which `client` tests as packaged.
     run_documented_in_clone(&machine, documents::COPY_CHRONY_UNIT);
     run_documented_in_clone(&machine, documents::COPY_CHRONY_OPTIONS);
+    run_documented_in_clone(&machine, documents::COPY_WAIT_SYNC_UNIT);
+    run_documented_in_clone(&machine, documents::COPY_WAIT_SYNC_OPTIONS);
     // The check of a machine's clock.
     run_documented_in_clone(&machine, documents::COPY_CHECK_UNITS);
     run_documented_in_clone(&machine, documents::COPY_CHECK_OPTIONS);
@@ -335,6 +339,7 @@ fn install_without_the_package_works() {
         machine.property("wallclock-check.service", "Result"),
         "success"
     );
-    let loaded = machine.property("wallclock-chrony.service", "LoadState");
-    assert_eq!(loaded, "loaded");
+    for unit in ["wallclock-chrony.service", "wallclock-wait-sync.service"] {
+        assert_eq!(machine.property(unit, "LoadState"), "loaded", "{unit}");
+    }
 }

@@ -15,6 +15,7 @@ mod quick_start;
 mod restart;
 mod sandbox;
 mod status;
+mod wait;
 
 // What they share.
 mod documents;

@@ -37,6 +37,7 @@ fn exposure_rating_stays_below_its_limit() {
     // These have the network.
     assert_exposure("wallclock-check.service", 11);
     assert_exposure("wallclock-chrony.service", 11);
+    assert_exposure("wallclock-wait-sync.service", 11);
     machine.run(&["systemctl", "start", INSTANCE]);
     assert_exposure(INSTANCE, 13);
     machine.edit(
