@@ -418,8 +418,12 @@ fn a_wait_is_never_over_early() {
             assert!(since <= max, "{since} > {max}: {}", about());
         }
     }
-    println!("{due} due, {no_answer} no answer, {jumped} after a change, {outside} outside");
-    assert!(due > RUNS * 8 / 10 && jumped > RUNS / 1_000 && outside < RUNS / 100);
+    // Each kind of run is among them.
+    assert!(
+        due > RUNS * 8 / 10 && no_answer > RUNS / 100 && jumped > RUNS / 1_000 && outside > 0,
+        "{due} due, {no_answer} no answer, {jumped} after a change, {outside} outside"
+    );
+    assert!(outside < RUNS / 100, "{outside}");
 }
 
 /// A server that is always there, and whose clock is right.
@@ -451,7 +455,6 @@ fn an_hour_of_waiting_takes_few_requests() {
             let mut world = quiet_world(whole_seconds, wall_clock);
             let end = run(&mut world, 3_600 * SECOND, SECOND);
             assert!(matches!(end, End::Due { .. }), "{end:?}");
-            println!("{whole_seconds} {wall_clock}: {}", world.requests);
             assert!(world.requests <= limit, "{}", world.requests);
         }
     }

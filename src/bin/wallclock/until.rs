@@ -97,7 +97,7 @@ fn reason(report: &Report) -> String {
 
 /// Returns a time below 2 s that differs from process to process.
 fn spread() -> Nanos {
-    Nanos::from(getrandom::u32().unwrap_or(0)) * 2 * SECOND >> 32
+    Nanos::from(getrandom::u32().unwrap_or(0)) * 2 * SECOND / (1 << 32)
 }
 
 /// A count-down needs a terminal that can erase a line.

@@ -18,6 +18,7 @@ use wallclock::report::plot::Plot;
 use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Summary};
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
+use wallclock::until::Moment;
 
 /// The rest of the input; after its end, zeros.
 struct Bytes<'a>(&'a [u8]);
@@ -84,11 +85,20 @@ fn parse_any_response(mut bytes: Bytes<'_>) {
     }
     parse_own_response(&format);
     let text = std::str::from_utf8(bytes.0).ok();
+    if let Some(wall_time) = text.and_then(ServerTime::parse_wall) {
+        assert!(wall_time.utc_offset.is_some_and(|it| it % SECOND == 0));
+    }
+    if let Some(Ok(moment)) = text.map(Moment::parse) {
+        let target = moment.target(0);
+        assert!(!matches!(moment, Moment::TimeOfDay(_)) || (1..=86_400 * SECOND).contains(&target));
+    }
     if let Some(server_time) = text.and_then(ServerTime::parse) {
         let ServerTime {
             time,
             whole_seconds,
+            utc_offset,
         } = server_time;
+        assert_eq!(utc_offset, None);
         assert!(!whole_seconds || time % SECOND == 0);
         assert!(time.abs() <= Nanos::from(i64::MAX) * SECOND + SECOND);
     }
@@ -309,6 +319,7 @@ fn find_majority(mut bytes: Bytes<'_>) {
             tick: TICK,
             restarts: 0,
             duration: 90_000,
+            utc_offset: None,
         })
     });
     report(clocks.collect());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use support::{TempDir, closed_port, start_daemon, wallclock};
+use support::{TempDir, closed_port, start_daemon, wallclock, wallclock_long_timeout};
 
 use super::{client, second_in, stderr};
 use crate::client::{count_requests, silent_server};
@@ -57,11 +57,9 @@ fn a_wrong_use_is_an_error_before_anything_is_sent() {
 #[test]
 fn a_format_may_follow_two_dashes() {
     let (_daemon, address) = start_daemon();
-    let mut command = client(&[address]);
-    let output = command
-        .args(["--", "-%Y"])
-        .output()
-        .expect("wallclock runs");
+    let mut command = wallclock_long_timeout();
+    command.args(["--server", &address.to_string(), "--", "-%Y"]);
+    let output = command.output().expect("wallclock runs");
     let is_year = output.stdout.starts_with(b"-20");
     assert!(output.status.success() && is_year, "{output:?}");
 }
