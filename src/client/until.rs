@@ -70,7 +70,9 @@ impl Default for ElapsedClock {
 pub enum WaitEnd {
     /// The server's clock certainly reads the target.
     Due {
-        /// The time since that was certain.
+        /// The raw clock when that was certain.
+        at: Nanos,
+        /// The time since then.
         late: Nanos,
         /// The maximum error of the moment when it was.
         bound: Nanos,
@@ -148,7 +150,8 @@ pub fn wait(
             }
             Action::Due { at, bound } => {
                 let late = now - at;
-                return Ok(WaitEnd::Due { late, bound });
+                let at = clock.to_raw(at);
+                return Ok(WaitEnd::Due { at, late, bound });
             }
             Action::NoAnswer { bound } => return Ok(WaitEnd::NoAnswer { bound }),
         }

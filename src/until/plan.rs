@@ -19,8 +19,8 @@ const MAX_LAST_AGE: Nanos = 50 * MILLI;
 /// Maximum time of a measurement of whole seconds, which takes 2 to 4 s.
 const WHOLE_SECONDS_DURATION: Nanos = 6 * SECOND;
 
-/// A measurement of whole seconds is this much narrower than a reading that it is not replaced by
-/// one, in this time, unless the two contradict each other.
+/// In this time a measurement of whole seconds is not replaced by a single response, which is much
+/// wider, unless the two contradict each other.
 const MAX_KEPT_AGE: Nanos = 10 * SECOND;
 
 /// Time zones change at the quarters of an hour of their wall clock.
@@ -135,12 +135,13 @@ impl Plan {
     /// kept for some seconds if a single response agrees with it.
     pub fn add_reading(&mut self, reading: Reading, full: bool) {
         let age = reading.as_of - self.reading.as_of;
-        let agrees = || {
+        let is_better = || {
             let old = self.interval_at(reading.as_of);
-            old.intersection(reading.interval).is_some()
+            let agrees = old.intersection(reading.interval).is_some();
+            agrees && old.bound() <= reading.interval.bound()
         };
         let is_kept =
-            self.is_full && !full && reading.whole_seconds && age <= MAX_KEPT_AGE && agrees();
+            self.is_full && !full && reading.whole_seconds && age <= MAX_KEPT_AGE && is_better();
         if !is_kept {
             (self.reading, self.is_full) = (reading, full);
         }
@@ -596,6 +597,8 @@ mod tests {
             (SECOND / 2, 2 * SECOND, 5 * SECOND, false, false),
             (SECOND / 2, 0, 11 * SECOND, false, false),
             (10 * MILLI, 0, 5 * SECOND, true, false),
+            // One of several servers has nanoseconds.
+            (10 * MILLI, 0, 5 * SECOND, false, false),
         ] {
             let mut plan = Plan::new(config(3_600 * SECOND), measured);
             let new = Reading {

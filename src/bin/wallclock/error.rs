@@ -35,8 +35,9 @@ pub enum Error {
     /// Holds the time, and for how long it is past.
     #[error("{0} is past, by {1}")]
     Past(String, String),
-    #[error("the servers' clock is not known: {0}")]
-    NoClock(String),
+    /// Holds the reason, and what to add to it.
+    #[error("the servers' clock is not known: {0}{1}")]
+    NoClock(String, &'static str),
     #[error("the servers' clock is only known to ± {0}, which is more than --max-bound")]
     BoundTooLarge(String),
     #[error("create a timer")]
@@ -84,7 +85,7 @@ impl Error {
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
             Error::NoResponse(..)
-            | Error::NoClock(_)
+            | Error::NoClock(..)
             | Error::BoundTooLarge(_)
             | Error::Timer(_)
             | Error::NotSynchronised(..) => 3,

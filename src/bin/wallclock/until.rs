@@ -46,7 +46,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let report = servers.measure(true, raw_time() + limit);
     let reading = servers.agreed(&report).and_then(|it| clock.convert(it));
     let Some(first) = reading else {
-        return Err(Error::NoClock(reason(&report)));
+        return Err(Error::NoClock(reason(&report), args.server_hint()));
     };
     let (now, _) = clock.read();
     let target = moment.target(now + first.interval.low());
@@ -67,8 +67,9 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let end = wait(&mut Plan::new(config, first), &mut clock, &mut servers);
     servers.erase_time_left();
     match end.map_err(Error::Timer)? {
-        WaitEnd::Due { late, bound } => {
-            let due = read_clocks().wall - late;
+        WaitEnd::Due { at, late, bound } => {
+            let now = read_clocks();
+            let due = now.wall - (now.after - at);
             if args.offset_args.json {
                 show(&json(&name, due, bound, late));
             } else if late >= REPORTED_LATENESS {

@@ -28,7 +28,8 @@ fn client(servers: &[SocketAddr]) -> Command {
     command
 }
 
-/// The next full second that is at least so many seconds away.
+/// The next full second that is at least so many seconds away. With six, a client of a busy machine
+/// is waiting by then.
 fn second_in(seconds: Nanos) -> Nanos {
     wall_clock() / SECOND + seconds + 1
 }

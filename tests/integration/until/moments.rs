@@ -24,7 +24,7 @@ fn format(second: Nanos, format: &str) -> String {
 #[test]
 fn command_starts_at_the_moment_in_each_form() {
     let (_daemon, address) = start_daemon();
-    let target = second_in(4);
+    let target = second_in(6);
     let forms = [
         format!("@{target}"),
         format!("@{target}.25"),
@@ -68,7 +68,7 @@ fn wall_time_is_that_of_the_servers_zone() {
         .env("TZ", "XXX-5:45");
     let mut daemon = support::Process::start(&mut command);
     let address = daemon.wait_for_address();
-    let target = second_in(3);
+    let target = second_in(6);
     let wall = target + 5 * 3_600 + 45 * 60;
     let outputs = [
         vec![format(wall, "%T")],
@@ -112,7 +112,7 @@ fn a_liar_does_not_make_it_early() {
     let liar = scripted_server("127.0.0.1:0", |request, _| {
         Some(with_nanoseconds(request, wall_clock() + 100 * SECOND))
     });
-    let target = second_in(3);
+    let target = second_in(6);
     let mut command = client(&[liar, honest, other]);
     command
         .args(["--until", &format!("@{target}"), "--"])
@@ -125,7 +125,7 @@ fn a_liar_does_not_make_it_early() {
 #[test]
 fn json_reports_the_moment_on_standard_error() {
     let (_daemon, address) = start_daemon();
-    let target = second_in(2);
+    let target = second_in(6);
     let mut command = client(&[address]);
     command.args(["--until", &format!("@{target}"), "--json"]);
     let output = command.output().expect("wallclock runs");
@@ -137,12 +137,10 @@ fn json_reports_the_moment_on_standard_error() {
     let json: Value = serde_json::from_str(text.lines().last().expect("a line")).expect(&text);
     assert_eq!(json["until"], format(target, "%F %T +0000"), "{json}");
     let number = |key: &str| json[key].as_f64().expect(key);
-    // A float has 0.2 us at this size.
+    // The clock of this machine may be slewed meanwhile.
     let error = number("due") - target as f64;
-    assert!(
-        (-1e-6..=2.0 * number("bound") + 1e-5).contains(&error),
-        "{json}"
-    );
+    let max = 2.0 * number("bound") + 0.01;
+    assert!((-0.01..=max).contains(&error), "{json}");
     assert!(number("late") >= 0.0 && number("bound") > 0.0, "{json}");
 }
 

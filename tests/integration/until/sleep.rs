@@ -14,7 +14,7 @@ use crate::offset::servers::wall_clock;
 #[test]
 fn a_process_that_was_stopped_over_the_moment_is_due_at_once() {
     let (_daemon, address) = start_daemon();
-    let target = second_in(2);
+    let target = second_in(6);
     let mut command = client(&[address]);
     command.args(["--until", &format!("@{target}")]);
     let mut process = Process::start(&mut command);
@@ -55,7 +55,7 @@ fn a_wait_makes_no_system_calls() {
 #[test]
 fn a_server_that_goes_away_is_reported_and_the_moment_kept() {
     let (mut daemon, address) = start_daemon();
-    let target = second_in(4);
+    let target = second_in(6);
     let mut command = client(&[address]);
     command.args(["--until", &format!("@{target}"), "--json"]);
     let mut process = Process::start(&mut command);
@@ -76,7 +76,7 @@ fn a_server_that_goes_away_is_reported_and_the_moment_kept() {
 fn a_bound_above_the_maximum_is_no_answer() {
     let (_daemon, address) = start_daemon();
     let mut command = client(&[address]);
-    let moment = format!("@{}", second_in(1));
+    let moment = format!("@{}", second_in(6));
     command.args(["--until", &moment, "--max-bound", "0.000000001"]);
     let output = command.output().expect("wallclock runs");
     assert_eq!(output.status.code(), Some(3), "{output:?}");

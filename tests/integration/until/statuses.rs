@@ -100,7 +100,7 @@ fn statuses_are_as_documented() {
         let mut process = client(&[server]);
         // So late that the measurement before the wait is over by then on a busy machine too.
         let time = match time {
-            "soon" => format!("@{}", second_in(3)),
+            "soon" => format!("@{}", second_in(6)),
             time => time.to_owned(),
         };
         process.args(["--until", &time]);
