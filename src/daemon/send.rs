@@ -3,12 +3,12 @@
 //! Nothing here makes a system call, so the tests need no kernel.
 
 use std::io;
-use std::mem;
 use std::time::Duration;
 
-/// Maximum wait for space in a full send buffer; then the rest of the batch stays unsent.
+/// Maximum wait for space in a full send buffer. Then the rest of the batch is tried once more:
+/// poll(2) reports space only when half of the buffer is free, but a batch needs less.
 ///
-/// After a time-out, no batch waits until a complete one was sent without blocking: responses to
+/// If that fails after a time-out, no batch waits until a complete one was sent: responses to
 /// forged addresses of the local network fill the buffer for seconds, while the kernel tries to
 /// resolve the neighbour, and must not delay all others.
 const SEND_TIMEOUT: Duration = Duration::from_millis(10);
@@ -25,17 +25,15 @@ pub trait Outgoing {
     /// Why response `first` was not sent.
     fn send(&mut self, first: usize) -> io::Result<usize>;
 
-    /// Lets the kernel choose the source address of a response. Returns whether it was set before.
-    fn clear_source(&mut self, response: usize) -> bool;
-
-    /// Waits until the send buffer has space. Returns whether it has space, and how long that took.
+    /// Waits until half of the send buffer is free. Returns whether it is, and how long that took.
     fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration);
 
     /// Logs a response that is left unsent.
     fn unsent(&mut self, response: usize, error: &io::Error);
 }
 
-/// Decides whether to wait for a full send buffer, and for how long.
+/// Decides whether to wait for a full send buffer, and for how long. Each socket has its own, so
+/// that a full buffer of one does not change how another is served.
 #[derive(Debug)]
 pub struct SendPolicy {
     may_wait: bool,
@@ -61,7 +59,7 @@ impl SendPolicy {
     /// Sends a batch. Returns how many responses are left unsent.
     pub fn send_all(&mut self, batch: &mut impl Outgoing) -> usize {
         let (mut next, mut unsent) = (0, 0);
-        let mut waited = false;
+        let (mut waited, mut timed_out) = (false, false);
         while next < batch.count() {
             let error = match batch.send(next) {
                 Ok(sent) => {
@@ -71,21 +69,13 @@ impl SendPolicy {
                 Err(error) => error,
             };
             let skipped = match error.raw_os_error() {
-                // The send buffer is full: wait once in a batch, then skip the rest of it.
-                Some(libc::EAGAIN) => {
-                    let first_wait = !mem::replace(&mut waited, true);
-                    if first_wait && self.wait_writable(batch) {
-                        continue;
-                    }
-                    batch.count() - next
-                }
-                // The destination of the request is not a valid source any more: use the source
-                // that the routing table selects.
-                Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
-                    if batch.clear_source(next) =>
-                {
+                // The send buffer is full: wait once in a batch and try again, then skip the rest.
+                Some(libc::EAGAIN) if self.may_wait && !waited => {
+                    waited = true;
+                    timed_out = !self.wait_writable(batch);
                     continue;
                 }
+                Some(libc::EAGAIN) => batch.count() - next,
                 // This response can't be sent; the others may go elsewhere.
                 _ => 1,
             };
@@ -95,18 +85,18 @@ impl SendPolicy {
             unsent += skipped;
             next += skipped;
         }
-        self.may_wait |= next > 0 && unsent == 0 && !waited;
+        if next > 0 && unsent == 0 {
+            self.may_wait = true;
+        } else if timed_out {
+            self.may_wait = false;
+        }
         unsent
     }
 
-    /// Waits for space in the send buffer, if waiting is allowed. Returns whether it has space.
+    /// Waits for space in the send buffer. Returns whether half of it is free.
     fn wait_writable(&mut self, batch: &mut impl Outgoing) -> bool {
-        if !self.may_wait {
-            return false;
-        }
         let (writable, took) = batch.wait_writable(SEND_TIMEOUT.min(self.wait_left));
         self.wait_left = self.wait_left.saturating_sub(took);
-        self.may_wait = writable;
         writable
     }
 }
@@ -122,7 +112,6 @@ mod tests {
         count: usize,
         sends: VecDeque<Result<usize, i32>>,
         writable: bool,
-        sources: Vec<bool>,
         waits: Vec<Duration>,
         first: Vec<usize>,
         unsent: Vec<usize>,
@@ -140,10 +129,6 @@ mod tests {
             result.map_err(io::Error::from_raw_os_error)
         }
 
-        fn clear_source(&mut self, response: usize) -> bool {
-            mem::take(&mut self.sources[response])
-        }
-
         fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {
             self.waits.push(timeout);
             (self.writable, timeout)
@@ -159,7 +144,6 @@ mod tests {
             count,
             sends: sends.into(),
             writable: true,
-            sources: vec![true; count],
             ..FakeSocket::default()
         }
     }
@@ -179,16 +163,6 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_source_is_cleared_once() {
-        for errno in [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH] {
-            let mut batch = socket(1, [Err(errno)]);
-            assert_eq!(SendPolicy::default().send_all(&mut batch), 0);
-            let mut batch = socket(1, [Err(errno), Err(errno)]);
-            assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
-        }
-    }
-
-    #[test]
     fn a_full_buffer_is_waited_for_once_in_a_batch() {
         let mut policy = SendPolicy::default();
         let mut batch = socket(4, [Ok(1), Err(libc::EAGAIN), Ok(1), Err(libc::EAGAIN)]);
@@ -197,10 +171,28 @@ mod tests {
         assert_eq!(batch.unsent, [2, 3]);
     }
 
+    /// Less than half of the buffer is free, which poll(2) does not report, but that suffices.
     #[test]
-    fn after_a_timeout_only_a_complete_batch_allows_waits() {
+    fn the_rest_is_tried_once_more_after_a_timeout() {
         let mut policy = SendPolicy::default();
-        let mut stuck = socket(2, [Err(libc::EAGAIN)]);
+        for _ in 0..2 {
+            let mut slow = socket(4, [Ok(1), Err(libc::EAGAIN), Ok(2)]);
+            slow.writable = false;
+            assert_eq!(policy.send_all(&mut slow), 0);
+            assert_eq!(slow.first, [0, 1, 1, 3]);
+            // What the second try sends in full allows the next batch to wait.
+            assert_eq!(slow.waits, [SEND_TIMEOUT]);
+        }
+        let mut slower = socket(4, [Ok(1), Err(libc::EAGAIN), Ok(1), Err(libc::EAGAIN)]);
+        slower.writable = false;
+        assert_eq!(policy.send_all(&mut slower), 2);
+        assert_eq!((slower.waits.len(), slower.unsent), (1, vec![2, 3]));
+    }
+
+    #[test]
+    fn after_a_failed_try_only_a_complete_batch_allows_waits() {
+        let mut policy = SendPolicy::default();
+        let mut stuck = socket(2, [Err(libc::EAGAIN), Err(libc::EAGAIN)]);
         stuck.writable = false;
         assert_eq!(policy.send_all(&mut stuck), 2);
         assert_eq!(stuck.waits.len(), 1);

@@ -11,16 +11,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::counters::Counters;
+use super::drops::DropMonitor;
 use super::notify::ServiceNotifier;
 use super::send::{Outgoing, SendPolicy};
 use super::signals::Signals;
 use super::socket::Listener;
 use crate::clock::Clock;
-use crate::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
+use crate::protocol::{Destination, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
 use crate::sys::mmsg::{BATCH_SIZE, DatagramBatch};
 
 /// One byte more than the longest request: a request that fills the buffer is too long (rule 4),
@@ -40,7 +42,8 @@ const ERROR_BACKOFF: Duration = Duration::from_millis(10);
 /// TimeoutStopSec= of the units. In an inherited socket the rest stays queued for the next process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum wait for full send buffers after the request to stop, all batches together.
+/// Maximum wait for the full send buffer of one socket after the request to stop, all batches
+/// together.
 const DRAIN_SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// How many times in a row poll(2) may report a datagram that no receive finds before that counts
@@ -54,12 +57,46 @@ pub struct Server {
     state: State,
 }
 
+/// A socket, and what the loop knows of its buffers.
+struct ServedSocket<'a> {
+    listener: &'a Listener,
+    send_policy: SendPolicy,
+    drop_monitor: DropMonitor,
+}
+
+impl<'a> ServedSocket<'a> {
+    fn new(listener: &'a Listener) -> ServedSocket<'a> {
+        let drops = listener.memory().map_or(0, |memory| memory.drops);
+        ServedSocket {
+            listener,
+            send_policy: SendPolicy::default(),
+            drop_monitor: DropMonitor::new(drops),
+        }
+    }
+
+    /// Warns if the kernel drops requests because the receive buffer is full.
+    fn warn_about_drops(&mut self) {
+        let Ok(memory) = self.listener.memory() else {
+            return;
+        };
+        if let Some(dropped) = self.drop_monitor.check(memory, Instant::now()) {
+            let address = self.listener.address();
+            log::warn!(
+                "{address}: receive buffer full, {dropped} requests dropped since the last such \
+                 warning: for short bursts set a larger ReceiveBuffer= (socket unit) or \
+                 --receive-buffer, against floods load wallclockd.nft"
+            );
+        }
+    }
+}
+
 /// What the loop changes. The sockets and the signals are apart: the loop borrows them to sleep.
 struct State {
     clock: Clock,
+    /// The networks whose requests are answered; empty for all.
+    allow: Vec<IpNet>,
     notifier: ServiceNotifier,
     batch: Batch,
-    send_policy: SendPolicy,
     counters: Counters,
     /// Whether anything was counted since the last STATUS=.
     status_changed: bool,
@@ -67,9 +104,11 @@ struct State {
 }
 
 impl Server {
-    /// Makes a daemon that answers requests to these sockets with the time of this clock.
+    /// Makes a daemon that answers requests to these sockets, from these networks, with the time of
+    /// this clock. An empty list of networks is all.
     pub fn new(
         listeners: Vec<Listener>,
+        allow: Vec<IpNet>,
         clock: Clock,
         signals: Signals,
         notifier: ServiceNotifier,
@@ -79,9 +118,9 @@ impl Server {
             signals,
             state: State {
                 clock,
+                allow,
                 notifier,
                 batch: Batch::new(),
-                send_policy: SendPolicy::default(),
                 counters: Counters::default(),
                 status_changed: true,
                 empty_wakeups: 0,
@@ -105,6 +144,7 @@ impl Server {
         state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        let mut sockets: Vec<_> = listeners.iter().map(ServedSocket::new).collect();
         let manager = state.notifier.socket();
         descriptors.extend(manager.iter().map(|m| PollFd::new(m, PollFlags::OUT)));
         while !signals.stop_requested() {
@@ -112,8 +152,8 @@ impl Server {
                 log::info!("{}", state.status_line(&listeners));
             }
             let mut all_empty = true;
-            for listener in &listeners {
-                all_empty &= state.serve(listener);
+            for socket in &mut sockets {
+                all_empty &= state.serve(socket);
             }
             // After the requests, because they change what is due.
             let timeout = state.notify(&listeners);
@@ -128,7 +168,7 @@ impl Server {
             }
         }
         state.notifier.stopping();
-        state.drain(&listeners);
+        state.drain(&mut sockets);
         log::info!("stopped: {}", state.status_line(&listeners));
         with_drops(&state.counters, &listeners)
     }
@@ -137,16 +177,16 @@ impl Server {
 impl State {
     /// Receives from one socket until it is empty, at most [`MAX_BATCHES_PER_WAKEUP`] batches, and
     /// responds. Returns whether the loop may sleep until poll(2) reports this socket.
-    fn serve(&mut self, listener: &Listener) -> bool {
+    fn serve(&mut self, socket: &mut ServedSocket<'_>) -> bool {
         for _ in 0..MAX_BATCHES_PER_WAKEUP {
-            match self.serve_batch(listener) {
-                Ok(BATCH_SIZE) => {}
+            match self.serve_batch(socket) {
+                // Only here, because requests are dropped only if many are queued.
+                Ok(BATCH_SIZE) => socket.warn_about_drops(),
                 // A batch that is not full has emptied the socket.
                 Ok(_) => return true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
-                    log::debug!("{}: receive: {error}", listener.address());
-                    self.back_off();
+                    self.receive_failed(socket, &error);
                     return true;
                 }
             }
@@ -155,9 +195,11 @@ impl State {
     }
 
     /// Receives a batch, responds, sends. Returns how many datagrams it received.
-    fn serve_batch(&mut self, listener: &Listener) -> io::Result<usize> {
+    fn serve_batch(&mut self, socket: &mut ServedSocket<'_>) -> io::Result<usize> {
+        let listener = socket.listener;
         let State {
             clock,
+            allow,
             batch,
             counters,
             ..
@@ -166,8 +208,13 @@ impl State {
         // Read after the last request arrived and before the first response leaves, so that the
         // time is right for each of them.
         let now = clock.now();
-        batch.for_each_request(|request, source, buf| {
-            let response = respond(request, source, &now, buf);
+        let bound = listener.bound_ip().map(Destination::from);
+        batch.for_each_request(|request, source, pktinfo, buf| {
+            let reported = pktinfo.and_then(|pktinfo| pktinfo.addresses());
+            let destination = reported
+                .map(|(address, local)| Destination { address, local })
+                .or(bound);
+            let response = respond(request, source, destination, allow, &now, buf);
             log::debug!("{source}: request {}: {response}", Escaped(request));
             match response {
                 Response::Answered { length } => {
@@ -184,8 +231,10 @@ impl State {
                 }
             }
         });
-        let socket = listener.as_fd();
-        let unsent = self.send_policy.send_all(&mut Sending { batch, socket });
+        let unsent = socket.send_policy.send_all(&mut Sending {
+            batch,
+            socket: listener.as_fd(),
+        });
         counters.unsent += unsent as u64;
         self.status_changed = true;
         self.empty_wakeups = 0;
@@ -229,6 +278,11 @@ impl State {
         self.status_changed |= discriminant(&self.clock.sync_status()) != before;
     }
 
+    fn receive_failed(&mut self, socket: &ServedSocket<'_>, error: &io::Error) {
+        log::debug!("{}: receive: {error}", socket.listener.address());
+        self.back_off();
+    }
+
     /// Counts a failed call and pauses.
     fn back_off(&mut self) {
         self.counters.failed += 1;
@@ -238,16 +292,26 @@ impl State {
 
     /// Answers the queued requests, one batch of each socket in turn, until all sockets are empty
     /// or [`DRAIN_TIMEOUT`] has passed.
-    fn drain(&mut self, listeners: &[Listener]) {
-        self.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+    fn drain(&mut self, sockets: &mut [ServedSocket<'_>]) {
+        for socket in &mut *sockets {
+            socket.send_policy.limit_send_wait(DRAIN_SEND_TIMEOUT);
+        }
         let start = Instant::now();
-        let mut received = 1;
-        while received > 0 && start.elapsed() < DRAIN_TIMEOUT {
+        let mut all_empty = false;
+        while !all_empty && start.elapsed() < DRAIN_TIMEOUT {
             self.notifier.retry();
-            received = listeners
-                .iter()
-                .filter_map(|listener| self.serve_batch(listener).ok())
-                .sum();
+            all_empty = true;
+            for socket in &mut *sockets {
+                match self.serve_batch(socket) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Ok(_) => all_empty = false,
+                    // Requests may be queued behind an error, for example one that ICMP reported.
+                    Err(error) => {
+                        self.receive_failed(socket, &error);
+                        all_empty = false;
+                    }
+                }
+            }
         }
     }
 
@@ -283,8 +347,8 @@ fn status_line(counters: &Counters, listeners: &[Listener], clock: &mut Clock) -
 fn with_drops(counters: &Counters, listeners: &[Listener]) -> Counters {
     let dropped = listeners
         .iter()
-        .filter_map(|listener| listener.drops().ok())
-        .map(u64::from);
+        .filter_map(|listener| listener.memory().ok())
+        .map(|memory| u64::from(memory.drops));
     Counters {
         dropped: dropped.sum(),
         ..*counters
@@ -304,10 +368,6 @@ impl Outgoing for Sending<'_> {
 
     fn send(&mut self, first: usize) -> io::Result<usize> {
         self.batch.send(self.socket, first)
-    }
-
-    fn clear_source(&mut self, response: usize) -> bool {
-        self.batch.clear_source(response)
     }
 
     fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::sys::sockopt::{disable_recverr, enable_pktinfo, so_meminfo};
+use crate::sys::sockopt::{SockMemInfo, disable_recverr, enable_pktinfo, so_meminfo};
 
 /// Kernel memory of one short request in a receive buffer, in bytes: mostly the kernel's
 /// structures, not the payload.
@@ -17,10 +17,14 @@ const BYTES_PER_REQUEST: usize = 830;
 /// doubles it (socket(7)).
 pub const DEFAULT_RECV_BUFFER: usize = 8 << 20;
 
-/// Size of the send buffer to request, in bytes. Responses to forged addresses of the local network
-/// stay in it for seconds, about 200 KiB for each address, while the kernel tries to resolve the
-/// neighbour. Other responses need space beside them.
-const DEFAULT_SEND_BUFFER: usize = 8 << 20;
+/// Size of the send buffer to request, in bytes; SendBuffer= of the socket unit is the same. The
+/// kernel doubles it (socket(7)).
+///
+/// Responses to forged addresses of the local network stay in it for seconds, up to 208 KiB for
+/// each address (`unres_qlen_bytes` in arp(7)), while the kernel tries to resolve the neighbour.
+/// The 254 addresses of a /24 network take 52 MiB, and other responses need space beside them. The
+/// size is a limit: the kernel allocates memory for each datagram, and none in advance.
+const DEFAULT_SEND_BUFFER: usize = 32 << 20;
 
 /// A bound UDP socket that receives requests.
 #[derive(Debug)]
@@ -195,6 +199,8 @@ impl Listener {
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         // systemd sets it. The socket stays systemd's, so it stays off after the end of the daemon.
         socket.set_reuse_address(false).map_err(inspect)?;
+        // Whatever it is bound to: that may be a broadcast address.
+        enable_pktinfo(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         Listener::new(socket, options, true)
     }
 
@@ -207,17 +213,6 @@ impl Listener {
         let address = socket
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
-        // A socket that is bound to one address sends from that address anyway. Without packet info
-        // a request costs 5 % less.
-        if address.ip().to_canonical().is_unspecified() {
-            let option = if address.is_ipv6() {
-                "IPV6_RECVPKTINFO"
-            } else {
-                "IP_PKTINFO"
-            };
-            enable_pktinfo(socket.as_fd(), address.is_ipv6())
-                .map_err(option_error(option, address))?;
-        }
         let listener = Listener { socket, address };
         listener.request_send_buffer(inherited);
         listener.request_recv_buffer(options.recv_buffer, inherited);
@@ -332,13 +327,21 @@ impl Listener {
                 || includes(address.ip(), this.ip(), true))
     }
 
-    /// Returns how many datagrams the kernel dropped at this socket since it was created.
+    /// Returns the address that the requests to this socket are sent to; `None` if it is bound to
+    /// all addresses.
+    pub fn bound_ip(&self) -> Option<IpAddr> {
+        let ip = self.address.ip();
+        (!ip.to_canonical().is_unspecified()).then_some(ip)
+    }
+
+    /// Returns how full the receive buffer is, and how many datagrams the kernel dropped at this
+    /// socket since it was created.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn drops(&self) -> io::Result<u32> {
-        Ok(so_meminfo(self.socket.as_fd())?.drops)
+    pub fn memory(&self) -> io::Result<SockMemInfo> {
+        so_meminfo(self.socket.as_fd())
     }
 }
 
@@ -374,6 +377,13 @@ fn new_socket(address: SocketAddr) -> Result<Socket, ListenError> {
         socket
             .set_only_v6(!address.ip().is_unspecified())
             .map_err(create)?;
+    }
+    // Before the bind, so that it holds for the first request. A socket that is bound to one
+    // unicast address receives only requests to it, and sends from it. Without packet info a
+    // request costs 5 % less.
+    if address.ip().to_canonical().is_unspecified() {
+        enable_pktinfo(socket.as_fd(), address.is_ipv6())
+            .map_err(option_error("IP_PKTINFO", address))?;
     }
     Ok(socket)
 }

@@ -8,15 +8,17 @@ use super::errno::cvt;
 /// Makes the kernel report the destination of each received datagram (ip(7) `IP_PKTINFO`, ipv6(7)
 /// `IPV6_RECVPKTINFO`).
 ///
+/// A dual-stack socket gets both: only `IP_PKTINFO` reports the local address beside the
+/// destination, and so shows a broadcast.
+///
 /// # Errors
 ///
 /// Those of setsockopt(2).
 pub fn enable_pktinfo(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     }
+    set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
 }
 
 /// Stops the kernel from queueing ICMP errors, and discards those already queued (ip(7)
@@ -59,6 +61,10 @@ fn set_option(
 /// Memory statistics of a socket (`SO_MEMINFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SockMemInfo {
+    /// Kernel memory of the queued datagrams, in bytes.
+    pub recv_queue: u32,
+    /// Size of the receive buffer, in bytes.
+    pub recv_buffer: u32,
     /// Datagrams dropped since the socket was created: the receive buffer was full, a filter
     /// refused them, or a checksum was wrong.
     pub drops: u32,
@@ -70,7 +76,9 @@ pub struct SockMemInfo {
 ///
 /// Those of getsockopt(2).
 pub fn so_meminfo(socket: BorrowedFd<'_>) -> io::Result<SockMemInfo> {
-    // linux/sock_diag.h: SK_MEMINFO_DROPS, SK_MEMINFO_VARS
+    // linux/sock_diag.h: SK_MEMINFO_RMEM_ALLOC, _RCVBUF, _DROPS; SK_MEMINFO_VARS is 9.
+    const RMEM_ALLOC: usize = 0;
+    const RCVBUF: usize = 1;
     const DROPS: usize = 8;
     let mut values = [0_u32; 9];
     let mut length = size_of_val(&values) as libc::socklen_t;
@@ -86,6 +94,8 @@ pub fn so_meminfo(socket: BorrowedFd<'_>) -> io::Result<SockMemInfo> {
         )
     })?;
     Ok(SockMemInfo {
+        recv_queue: values[RMEM_ALLOC],
+        recv_buffer: values[RCVBUF],
         drops: values[DROPS],
     })
 }

@@ -2,11 +2,13 @@
  *
  * FAULTS names a file of ints, which this process and the test map: the errno with which each call
  * fails (0: the call goes to the kernel), how many times it still fails, how often it has failed,
- * and the clock status that adjtimex reports. The order is that of src/faults.rs. */
+ * the clock status that adjtimex reports, the minimum wait for a send buffer, and the port whose
+ * sends fail. The order is that of src/faults.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -23,6 +25,7 @@ struct faults {
 	int min_send_wait; /* minimum ms of a wait for space in a send buffer, unless a signal ends it */
 	int buffer_limit;  /* net.core.rmem_max and wmem_max of an unprivileged process; 0: none */
 	int socket_error;  /* errno of socket(2) for the Internet protocols; 0: none */
+	int send_port;     /* only sends from this port fail; 0: all */
 };
 
 static volatile struct faults *faults(void)
@@ -64,10 +67,22 @@ int recvmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags
 	return fails(RECEIVE) ? -1 : next(socket, messages, count, flags, timeout);
 }
 
+/* Whether the sends of this socket may fail. */
+static int is_chosen(int socket)
+{
+	struct sockaddr_in6 address = {0}; /* sockaddr_in has the port at the same offset */
+	socklen_t length = sizeof address;
+	int port = faults()->send_port;
+	if (!port)
+		return 1;
+	return !getsockname(socket, (struct sockaddr *)&address, &length) &&
+	       ntohs(address.sin6_port) == port;
+}
+
 int sendmmsg(int socket, struct mmsghdr *messages, unsigned int count, int flags)
 {
 	NEXT(sendmmsg);
-	return fails(SEND) ? -1 : next(socket, messages, count, flags);
+	return is_chosen(socket) && fails(SEND) ? -1 : next(socket, messages, count, flags);
 }
 
 int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeout,
@@ -75,8 +90,8 @@ int ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeo
 {
 	NEXT(ppoll);
 	/* The send buffer counts as full while sends fail with EAGAIN. */
-	if (count == 1 && descriptors->events == POLLOUT && faults()->left[SEND] &&
-	    faults()->error[SEND] == EAGAIN) {
+	if (count == 1 && descriptors->events == POLLOUT && is_chosen(descriptors->fd) &&
+	    faults()->left[SEND] && faults()->error[SEND] == EAGAIN) {
 		int least = faults()->min_send_wait;
 		struct timespec min_wait = {least / 1000, least % 1000 * 1000000L};
 		long given = timeout ? timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000 : 0;

@@ -81,6 +81,12 @@ documented! {
     RESTART = "systemctl restart wallclockd";
     EDIT_SOCKET = "systemctl edit wallclockd.socket";
     RESTART_SOCKET = "systemctl restart wallclockd.socket";
+    COPY_TABLE = "cp /usr/share/doc/wallclock/examples/wallclockd.nft /etc/wallclockd.nft";
+    LOAD_TABLE = "nft -f /etc/wallclockd.nft";
+    INCLUDE_TABLE = "echo 'include \"/etc/wallclockd.nft\"' >>/etc/nftables.conf";
+    ENABLE_TABLE = "systemctl enable nftables";
+    SHOW_TABLE = "nft list table inet wallclockd";
+    DELETE_TABLE = "nft delete table inet wallclockd";
     ENABLE_ADDRESSES =
         "systemctl enable --now wallclockd@192.168.7.10:9527 wallclockd@fd00:7::10";
     ENABLE_ESCAPED = "systemctl enable --now \

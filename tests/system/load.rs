@@ -81,6 +81,15 @@ struct Shared {
     received: Mutex<Vec<bool>>,
 }
 
+/// Sets a flag when it is dropped, also by a panic, so that a scope can join its threads.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// A running load.
 pub struct Load {
     shared: Arc<Shared>,

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use wallclock::sys::mmsg::BATCH_SIZE;
 
 use super::documents::{self, run_documented};
-use super::load::{self, Load, Tally};
+use super::load::{self, Load, SetOnDrop, Tally};
 use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
-use super::network::{self, Lan, V4, assert_answered, local_socket};
+use super::network::{Lan, V4, assert_answered, local_socket};
 use super::package::package;
 
 /// The watchdog period of the units.
@@ -18,15 +18,6 @@ const WATCHDOG: Duration = Duration::from_secs(3);
 /// The time-out of one try of the client, in seconds: it tries again if a kill costs its request,
 /// and a busy host must not use up its tries.
 const TRY_TIMEOUT: &str = "10";
-
-/// Sets a flag when it is dropped, also by a panic, so that a scope can join its threads.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
 
 #[test]
 fn ten_restarts_under_load_lose_no_request() {
@@ -112,7 +103,7 @@ fn kill_loses_one_batch_at_most_and_wallclock_none() {
             .map(|host| {
                 let (over, received, pid) = (&over, &received[host], lan.pid(host));
                 scope.spawn(move || {
-                    network::within(pid, || {
+                    support::within_network(pid, || {
                         while !over.load(Relaxed) {
                             let mut client = Command::new(support::program("wallclock"));
                             client.args(["-t", TRY_TIMEOUT, "-s", V4, "%s"]);
@@ -285,9 +276,10 @@ fn ten_thousand_requests_at_once_are_answered() {
     };
     let lan = Lan::new(&machine);
     let daemon = machine.daemon(SERVICE);
-    // The buffer that the socket unit sets, whatever this host's net.core.rmem_max is.
+    // The buffers that the socket unit sets, whatever this host permits others.
     let sockets = machine.sh("ss -Hlunm 'sport = 9527'");
     assert!(sockets.contains("rb16777216"), "{sockets}");
+    assert!(sockets.contains("tb67108864"), "{sockets}");
     let burst = |stopped: bool| {
         let sockets = lan.sockets();
         if stopped {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{
     Process, connected_socket, query, request_counters, start_daemon, start_daemon_with,
@@ -58,6 +58,43 @@ fn datagrams_dropped_by_the_kernel_are_counted() {
     let [answered, dropped] = counted;
     assert_eq!(answered + dropped, 200 + sent);
     assert!(dropped > 0);
+}
+
+#[test]
+fn full_receive_buffer_warns_once_a_minute() {
+    let start = Instant::now();
+    let (mut process, address) =
+        start_daemon_with(&["-l", "127.0.0.1:0", "--receive-buffer", "65536"]);
+    let mut counted = [0; 5];
+    for round in 1..=2 {
+        process.signal("STOP");
+        let client = connected_socket(address);
+        for _ in 0..1_000 {
+            client.send(b"%s").expect("the request is sent");
+        }
+        process.signal("CONT");
+        wait_until("a request is neither answered nor dropped", || {
+            counted = request_counters(&mut process);
+            counted[0] + counted[4] >= round * 1_000
+        });
+        if round == 1 {
+            let warnings = drop_warnings(&process);
+            let dropped = format!(" receive buffer full, {} requests dropped ", counted[4]);
+            assert!(
+                warnings.len() == 1 && warnings[0].contains(&dropped),
+                "{warnings:#?}"
+            );
+            assert!(warnings[0].contains("ReceiveBuffer=") && warnings[0].contains(".nft"));
+        }
+    }
+    let warnings = drop_warnings(&process);
+    let minutes = start.elapsed().as_secs() / 60;
+    assert!(warnings.len() as u64 <= 1 + minutes, "{warnings:#?}");
+}
+
+fn drop_warnings(process: &Process) -> Vec<&String> {
+    let is_warning = |line: &&String| line.contains("WARN") && line.contains("dropped");
+    process.log.iter().filter(is_warning).collect()
 }
 
 #[test]

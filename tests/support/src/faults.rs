@@ -74,7 +74,7 @@ impl Faults {
 
     /// Creates the file at this path, without faults.
     pub fn new(path: PathBuf) -> Faults {
-        fs::write(&path, [0; 64]).expect("a file");
+        fs::write(&path, [0; 128]).expect("a file");
         let file = File::options()
             .read(true)
             .write(true)
@@ -121,6 +121,11 @@ impl Faults {
     /// Sets the minimum time of a wait for space in a full send buffer. A signal still ends it.
     pub fn set_min_send_wait(&self, wait: Duration) {
         self.set(3 * CALLS + 1, wait.as_millis() as i32);
+    }
+
+    /// Makes only the sends from this local port fail.
+    pub fn set_send_port(&self, port: u16) {
+        self.set(3 * CALLS + 4, port.into());
     }
 
     /// Makes the process an unprivileged one on a host with this net.core.rmem_max and wmem_max.

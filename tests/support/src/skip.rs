@@ -58,6 +58,7 @@ fn debian_package(program: &str) -> Option<&'static str> {
         "ip" => Some("iproute2"),
         "man" => Some("man-db"),
         "nc" => Some("netcat-openbsd"),
+        "nft" => Some("nftables"),
         "nsenter" | "setpriv" | "unshare" => Some("util-linux"),
         "script" => Some("bsdutils"),
         _ => None,
