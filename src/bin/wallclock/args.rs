@@ -239,9 +239,9 @@ pub struct WaitArgs {
     /// TIME is HH:MM[:SS[.f]], the next one on the server's wall clock (with -u in UTC);
     /// YYYY-MM-DD HH:MM[:SS[.f]]; RFC 3339 with an offset; or @SECONDS[.f] since 1970. It is never
     /// early while the server's clock runs within the limit of --max-slew (default here: 500), and
-    /// late by the bound at most. If a server goes away meanwhile, what is known is used within the
-    /// limit of --max-bound (default here: 1). The time of each reading is limited by --deadline.
-    /// An object on standard error reports the end with --json.
+    /// late by twice the bound at most. If a server goes away meanwhile, what is known is used
+    /// within the limit of --max-bound (default here: 1). The time of each reading is limited by
+    /// --deadline. An object on standard error reports the end with --json.
     #[arg(
         long,
         value_name = "TIME",

@@ -104,6 +104,40 @@ fn a_time_of_day_that_is_past_is_tomorrow() {
     assert!(line.contains("23 h 59 min "), "{line}");
 }
 
+// A quarter of an hour of the server's wall clock begins in some seconds. There its zone skips an
+// hour, with the moment in it.
+#[test]
+fn a_time_that_the_zone_skips_is_due_after_the_change() {
+    let change = second_in(6);
+    let before = 900 - change % 900;
+    let server = scripted_server("127.0.0.1:0", move |request, _| {
+        let now = wall_clock();
+        let offset = if now < change * SECOND {
+            before
+        } else {
+            before + 3_600
+        };
+        let wall = now / SECOND + offset;
+        let response = request
+            .replace("%F", &format(wall, "%F"))
+            .replace("%T", &format(wall, "%T"))
+            .replace("%z", "+0000");
+        Some(with_nanoseconds(&response, now))
+    });
+    let skipped = format(change + before + 1_800, "%F %T");
+    let mut command = client(&[server]);
+    command.args(["--until", &skipped, "--"]).args(PRINT_CLOCK);
+    let output = command.output().expect("wallclock runs");
+    let late = printed_time(&output) - change * SECOND;
+    // Without a reading after the change it would be half an hour.
+    assert!(
+        (0..600 * SECOND).contains(&late),
+        "{late} ns after the change"
+    );
+    println!("{late} ns after the change");
+    assert!(stderr(&output).contains("min "), "{output:?}");
+}
+
 // One of three servers is 100 s ahead: with it the wait would be over at once.
 #[test]
 fn a_liar_does_not_make_it_early() {
