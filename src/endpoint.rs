@@ -91,14 +91,20 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the address if the host is one, for which no name has to be resolved.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        let address = self.host.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(address, self.port))
+    }
+
     /// Resolves the host to its addresses, in the order of getaddrinfo(3), each once.
     ///
     /// # Errors
     ///
     /// Those of getaddrinfo(3), or that the host has no address.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
+        if let Some(address) = self.literal() {
+            return Ok(vec![address]);
         }
         let mut addresses = Vec::new();
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {

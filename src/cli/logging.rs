@@ -24,9 +24,8 @@ pub fn start(level: LevelFilter) {
         builder.parse_filters(&filters);
     }
     if is_journal(io::stderr().as_fd()) {
-        builder.format(|line, record| {
-            writeln!(line, "<{}>{}", priority(record.level()), record.args())
-        });
+        builder
+            .format(|line, record| writeln!(line, "{}{}", priority(record.level()), record.args()));
     } else {
         builder.format(|line, record| {
             let (seconds, _) = unix_now();
@@ -68,28 +67,37 @@ pub fn level(verbosity: i16) -> LevelFilter {
     }
 }
 
-/// Returns the priority of a level, as in syslog(3).
-fn priority(level: Level) -> u8 {
+/// Returns the prefix of a line of this level: its priority (sd-daemon(3)) if the stream is the
+/// journal's (systemd.exec(5), `JOURNAL_STREAM`), otherwise nothing.
+pub fn journal_prefix(stream: BorrowedFd<'_>, level: Level) -> &'static str {
+    match is_journal(stream) {
+        true => priority(level),
+        false => "",
+    }
+}
+
+/// Returns the priority of a level, as in sd-daemon(3).
+fn priority(level: Level) -> &'static str {
     match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
     }
 }
 
 /// Whether this descriptor is the stream that JOURNAL_STREAM names by device and inode.
 ///
-/// The variable alone proves nothing: a process inherits it even if its stderr is redirected.
-fn is_journal(stderr: BorrowedFd<'_>) -> bool {
+/// The variable alone proves nothing: a process inherits it even if its streams are redirected.
+fn is_journal(stream: BorrowedFd<'_>) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let Ok(stream) = env::var("JOURNAL_STREAM") else {
+    let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;
     };
-    let Ok(stderr) = stderr.try_clone_to_owned() else {
+    let Ok(stream) = stream.try_clone_to_owned() else {
         return false;
     };
-    std::fs::File::from(stderr)
+    std::fs::File::from(stream)
         .metadata()
-        .is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
 }

@@ -1,19 +1,24 @@
-//! Measures offsets over the network, with one socket and one thread for each server.
+//! Measures clocks over the network, with one socket and one thread for each server.
 //!
 //! [`offset`](crate::offset) decides what to send when, and what the responses mean.
 
+use std::collections::HashMap;
 use std::io;
+use std::iter;
 use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
-use super::query::{QueryError, RetryPolicy, UdpClient};
+use super::clocks::{raw_time, read_clocks, sleep_until};
+use super::query::{QueryError, UdpClient};
+use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::offset::{
-    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Offset, Sample, SampleOutcome,
+    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
+    ServerClock, ServerTime,
 };
 use crate::strftime::{Format, FormatError};
 
-/// Why there is no offset of a server.
+/// Why a server could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
     /// No socket could be connected to the server.
@@ -25,110 +30,253 @@ pub enum MeasureError {
     /// The response to `%s` is not a number of seconds.
     #[error("the response {0:?} is not a number of seconds")]
     NoSeconds(String),
+    /// The deadline was over before the first response.
+    #[error("no response before the deadline")]
+    Deadline,
+    /// The thread that measures the server could not be created.
+    #[error("create a thread to measure it")]
+    Thread(#[source] io::Error),
     /// The measurement was restarted too often.
-    #[error("a clock is stepped repeatedly, this machine's or the server's")]
-    Unstable,
+    #[error(
+        "its responses contradict each other: its clock is stepped repeatedly, runs faster or \
+         slower than this machine's oscillator by more than {max_slew} ppm (--max-slew), or is \
+         late by more than {} s (--tick)", *tick as f64 / 1e9
+    )]
+    Contradiction {
+        /// The maximum slew that was assumed.
+        max_slew: Ppm,
+        /// The tick that was assumed.
+        tick: Nanos,
+    },
     /// The format of [`Measurement::request`] is wrong.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
 
-/// Minimum and maximum of the spin at the end of a wait, which takes a 32nd of the wait.
-///
-/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second
-/// begins in that time, this edge gives no sample.
-const SPIN_RANGE: (Duration, Duration) = (Duration::from_micros(150), Duration::from_millis(4));
+/// Maximum number of times that servers are measured again, because their results became outdated
+/// while others were measured. With a deadline that limits it too.
+const MAX_REPETITIONS: u32 = 5;
 
-/// Measures all servers at the same time. Returns the results in the order of the servers.
+/// How long names are resolved without a deadline.
+const MAX_RESOLVE_TIME: Duration = Duration::from_secs(60);
+
+/// One address and what was measured there.
+pub type AddressResult = (SocketAddr, Result<ServerClock, MeasureError>);
+
+/// One server, and what was measured at its addresses.
+#[derive(Debug)]
+pub struct HostClocks {
+    /// The server as the user writes it, with its port.
+    pub name: String,
+    /// The results of its addresses; an error if it has none.
+    pub addresses: Result<Vec<AddressResult>, ResolveError>,
+}
+
+/// Measures all servers at the same time, each as soon as its name is resolved. Returns the results
+/// in the order of the servers, and the local clocks after the last of them. Servers that share an
+/// address are one, with the name of the first.
 ///
-/// It takes as long as the slowest server. `progress` is called with each new result.
+/// It takes as long as the slowest server. Then those are measured again that are
+/// [outdated](ServerClock::is_outdated). `progress` is called with each new result. A server of
+/// which an address fails is resolved again for the next call.
 pub fn measure_all(
-    servers: &[SocketAddr],
+    servers: &mut Resolver,
     config: MeasurementConfig,
-    policy: RetryPolicy,
-    progress: &(dyn Fn(SocketAddr, Offset) + Sync),
-) -> Vec<Result<Offset, MeasureError>> {
-    let measure_one = |server| measure(server, config, policy, &|offset| progress(server, offset));
-    thread::scope(|scope| {
-        let threads: Vec<_> = servers
-            .iter()
-            .map(|&server| scope.spawn(move || measure_one(server)))
+    progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
+) -> (Vec<HostClocks>, ClockPair) {
+    let (resolved, mut results) = measure_resolved(servers, config, progress);
+    let mut repetitions = 0;
+    let now = loop {
+        let now = read_clocks();
+        let is_outdated = |result: &Result<ServerClock, _>| {
+            let clock = result.as_ref();
+            clock.is_ok_and(|clock| clock.is_outdated(now.after))
+        };
+        let outdated: Vec<_> = (0..results.len())
+            .filter(|&index| is_outdated(&results[index].1))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+        let is_over = config
+            .deadline
+            .is_some_and(|deadline| now.after >= deadline);
+        if outdated.is_empty() || is_over || repetitions == MAX_REPETITIONS {
+            break now;
+        }
+        repetitions += 1;
+        let again: Vec<_> = outdated.iter().map(|&index| results[index].0).collect();
+        let new_results = measure_each(again.into_iter(), config, progress);
+        for (index, new) in outdated.into_iter().zip(new_results) {
+            // If the server no longer responds, the earlier result is as true as before.
+            match new.1 {
+                Ok(_) | Err(MeasureError::Contradiction { .. }) => results[index] = new,
+                Err(_) => {}
+            }
+        }
+    };
+    let failed = |address| results.iter().any(|it| it.0 == address && it.1.is_err());
+    for (number, addresses) in resolved.iter().enumerate() {
+        if let Ok(addresses) = addresses
+            && addresses.iter().copied().any(failed)
+        {
+            servers.refresh(number);
+        }
+    }
+    (group(servers, resolved, results), now)
+}
+
+/// Measures all servers once. Returns their addresses, in the order of the servers, and the result
+/// of each address.
+fn measure_resolved(
+    servers: &mut Resolver,
+    config: MeasurementConfig,
+    progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
+) -> (Vec<LookupResult>, Vec<AddressResult>) {
+    let time_left = config
+        .deadline
+        .map_or(MAX_RESOLVE_TIME, |it| to_duration((it - raw_time()).max(0)));
+    let until = Instant::now() + time_left;
+    let timeout = || Err(ResolveError::Timeout);
+    let mut resolved: Vec<_> = servers.endpoints().map(|_| timeout()).collect();
+    let is_alone = resolved.len() == 1;
+    let mut known = Vec::new();
+    servers.begin();
+    // Each address is measured when it is known, while this waits for the other names.
+    let arriving = iter::from_fn(|| {
+        let (number, result) = servers.next(until)?;
+        let mut new = Vec::new();
+        for &address in result.iter().flatten() {
+            if !known.contains(&address) {
+                known.push(address);
+                new.push(address);
+            }
+        }
+        resolved[number] = result;
+        Some(new)
+    })
+    .flatten();
+    let results = match is_alone {
+        true => measure_each(arriving.collect::<Vec<_>>().into_iter(), config, progress),
+        false => measure_each(arriving, config, progress),
+    };
+    (resolved, results)
+}
+
+/// Groups the results of addresses by their servers.
+fn group(
+    servers: &Resolver,
+    resolved: Vec<LookupResult>,
+    results: Vec<AddressResult>,
+) -> Vec<HostClocks> {
+    let mut hosts = Vec::new();
+    let mut errors = HashMap::new();
+    for (endpoint, result) in servers.endpoints().zip(resolved) {
+        let name = endpoint.to_string();
+        let addresses = result.unwrap_or_else(|error| {
+            errors.insert(name.clone(), error);
+            Vec::new()
+        });
+        add_host(&mut hosts, Host { name, addresses });
+    }
+    let mut results: HashMap<_, _> = results.into_iter().collect();
+    let to_clocks = |Host { name, addresses }| HostClocks {
+        addresses: match errors.remove(&name).filter(|_| addresses.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(addresses
+                .into_iter()
+                .filter_map(|address| results.remove_entry(&address))
+                .collect()),
+        },
+        name,
+    };
+    hosts.into_iter().map(to_clocks).collect()
+}
+
+/// Measures all servers at the same time, once. The next server may take its time to be known.
+fn measure_each(
+    servers: impl Iterator<Item = SocketAddr>,
+    config: MeasurementConfig,
+    progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
+) -> Vec<AddressResult> {
+    let measure_one = |server| measure(server, config, &|clock| progress(server, clock));
+    // With one server there is no other thread, whose end would be noticed late.
+    if servers.size_hint() == (1, Some(1)) {
+        return servers
+            .map(|server| (server, measure_one(server)))
+            .collect();
+    }
+    thread::scope(|scope| {
+        let start = |server| {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || measure_one(server));
+            (server, thread)
+        };
+        let threads: Vec<_> = servers.map(start).collect();
+        let end = |(server, thread): (_, io::Result<ScopedJoinHandle<'_, _>>)| {
+            let result = match thread.map(ScopedJoinHandle::join) {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Err(MeasureError::Thread(error)),
+            };
+            (server, result)
+        };
+        threads.into_iter().map(end).collect()
     })
 }
 
 /// Measures one server. `progress` is called with each new result.
 ///
-/// At most `policy.attempts` requests may time out. If a server stops responding after some
-/// samples, the result is that of these samples.
+/// If a server stops responding after some samples, the result is that of these samples.
 ///
 /// # Errors
 ///
-/// There is no sample, the server's responses are no times, or a clock is not stable.
+/// There is no sample, the server's responses are no times, or they contradict each other.
 pub fn measure(
     server: SocketAddr,
     config: MeasurementConfig,
-    policy: RetryPolicy,
-    progress: &dyn Fn(Offset),
-) -> Result<Offset, MeasureError> {
-    let origin = Instant::now();
+    progress: &dyn Fn(ServerClock),
+) -> Result<ServerClock, MeasureError> {
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
-    let mut measurement = Measurement::new(config).same_host(server.ip().is_loopback());
-    let mut attempts = policy.attempts;
-    loop {
-        let mut before = read_clocks(origin);
-        match measurement.next_action(before.wall) {
-            Action::Done => break,
-            Action::SendAt(at) if at > before.wall => {
-                sleep_precisely(at - before.wall);
-                before = read_clocks(origin);
-            }
-            Action::SendAt(_) => {}
-        }
-        match take_sample(&client, &measurement, before, policy.timeout, origin) {
+    let mut measurement = Measurement::new(config);
+    let mut last_error = MeasureError::Deadline;
+    while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
+        sleep_until(at);
+        match take_sample(&client, &measurement, to_duration(timeout)) {
             Ok(sample) => {
-                if measurement.add_sample(&sample) == SampleOutcome::Unstable {
-                    return Err(MeasureError::Unstable);
+                let outcome = measurement.add_sample(&sample);
+                if let Some(clock) = measurement.result() {
+                    if outcome == SampleOutcome::Unstable {
+                        let (max_slew, tick) = (clock.estimate.max_slew, clock.tick);
+                        return Err(MeasureError::Contradiction { max_slew, tick });
+                    }
+                    progress(clock);
                 }
-                measurement.result().into_iter().for_each(progress);
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(MeasureError::Query(QueryError::Timeout(_))) if attempts > 1 => attempts -= 1,
+            Err(error @ MeasureError::Query(QueryError::Timeout(_))) => {
+                measurement.add_loss();
+                last_error = error;
+            }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),
         }
     }
-    measurement.result().ok_or(MeasureError::Unstable)
+    measurement.result().ok_or(last_error)
 }
 
-/// Sends the measurement's next request and waits for the response. `before` was read just before.
+/// Sends the measurement's next request and waits for the response.
 fn take_sample(
     client: &UdpClient,
     measurement: &Measurement,
-    before: ClockPair,
     timeout: Duration,
-    origin: Instant,
 ) -> Result<Sample, MeasureError> {
     let format = Format::parse(measurement.request().as_bytes())?;
     let response = client.query(&format, timeout)?;
-    let after = read_clocks(origin);
     let text = String::from_utf8_lossy(&response.text);
-    let Some(server_time) = measurement.parse(&text) else {
+    let Some(server_time) = ServerTime::parse(&text) else {
         return Err(MeasureError::NoSeconds(text.into_owned()));
     };
     Ok(Sample {
-        before,
-        sent_at: to_nanos(response.sent_at.duration_since(origin)),
-        received_at: to_nanos(response.received_at.duration_since(origin)),
-        after,
+        sent_at: response.sent_at,
+        received_at: response.received_at,
         server_time,
     })
 }
@@ -142,34 +290,7 @@ fn is_format_error(error: &MeasureError) -> bool {
     )
 }
 
-/// Reads the wall clock, and the monotonic clock before and after it, counted from `origin`.
-fn read_clocks(origin: Instant) -> ClockPair {
-    let before = to_nanos(origin.elapsed());
-    let wall = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => to_nanos(since),
-        Err(until) => -to_nanos(until.duration()),
-    };
-    ClockPair {
-        before,
-        wall,
-        after: to_nanos(origin.elapsed()),
-    }
-}
-
-fn to_nanos(duration: Duration) -> Nanos {
-    // Can't overflow: a `Duration` has fewer than 2^64 seconds, 2^94 nanoseconds.
-    duration.as_nanos() as Nanos
-}
-
-/// Waits by the monotonic clock. Sleeps first, then spins for the end of the wait.
-fn sleep_precisely(nanos: Nanos) {
-    let Ok(nanos) = u64::try_from(nanos) else {
-        return;
-    };
-    let (start, length) = (Instant::now(), Duration::from_nanos(nanos));
-    let (min, max) = SPIN_RANGE;
-    thread::sleep(length.saturating_sub((length / 32).clamp(min, max)));
-    while start.elapsed() < length {
-        std::hint::spin_loop();
-    }
+/// Converts a time-out, which is positive and at most a day.
+fn to_duration(nanos: Nanos) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

@@ -9,6 +9,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::clocks::raw_time;
+use super::resolve::{ResolveError, Resolver};
+use crate::error::error_chain;
+use crate::offset::Nanos;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
 
@@ -64,10 +68,10 @@ pub struct UdpClient {
 pub struct QueryResponse {
     /// The formatted time, as the server sent it: any bytes.
     pub text: Vec<u8>,
-    /// Read before the request was sent.
-    pub sent_at: Instant,
-    /// Read after the response was received.
-    pub received_at: Instant,
+    /// The raw clock, read before the request was sent.
+    pub sent_at: Nanos,
+    /// The raw clock, read after the response was received.
+    pub received_at: Nanos,
 }
 
 impl UdpClient {
@@ -105,10 +109,11 @@ impl UdpClient {
         let tag = new_tag();
         let request = [&tag[..], format.bytes()].concat();
         let mut buf = vec![0; RECV_BUF_SIZE];
-        let sent_at = Instant::now();
+        let start = Instant::now();
+        let sent_at = raw_time();
         self.socket.send(&request)?;
         loop {
-            let left = timeout.saturating_sub(sent_at.elapsed());
+            let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(QueryError::Timeout(timeout));
             }
@@ -126,7 +131,7 @@ impl UdpClient {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let received_at = Instant::now();
+            let received_at = raw_time();
             if let Some(text) = parse_response(&buf[..length], &tag, format) {
                 return text.map(|text| QueryResponse {
                     text: text.to_owned(),
@@ -203,62 +208,118 @@ pub enum ClientError {
         /// Its error response, or what its response shows.
         source: QueryError,
     },
-    /// No server responded. Holds the last error of each.
-    #[error("no response: {}", join_errors(.0))]
-    NoResponse(Vec<(SocketAddr, QueryError)>),
+    /// No server responded. Holds the last error of each, as text.
+    #[error("no response: {}", .0.join("; "))]
+    NoResponse(Vec<String>),
 }
 
-/// Lists the errors of several servers in one line.
-fn join_errors(errors: &[(SocketAddr, QueryError)]) -> String {
-    let list: Vec<_> = errors
-        .iter()
-        .map(|(server, error)| format!("{server}: {error}"))
-        .collect();
-    list.join("; ")
+/// An address that has not responded yet.
+struct Candidate {
+    client: UdpClient,
+    /// The place of its server in the list.
+    number: usize,
+    /// The tries so far.
+    tries: u32,
+}
+
+/// The addresses to try, in the order in which they became known.
+#[derive(Default)]
+struct Candidates {
+    left: Vec<Candidate>,
+    /// All addresses so far, each of which is a candidate once.
+    known: Vec<SocketAddr>,
+    /// Why there is no response from the others.
+    failed: Vec<String>,
+}
+
+impl Candidates {
+    /// Adds the addresses of a server.
+    fn add(&mut self, number: usize, addresses: Vec<SocketAddr>) {
+        for address in addresses {
+            if self.known.contains(&address) {
+                continue;
+            }
+            self.known.push(address);
+            match UdpClient::connect(address) {
+                Ok(client) => self.left.push(Candidate {
+                    client,
+                    number,
+                    tries: 0,
+                }),
+                Err(error) => self.failed.push(format!("{address}: {error}")),
+            }
+        }
+    }
+
+    /// Takes the address with the fewest tries, of several the first.
+    fn take_next(&mut self) -> Option<Candidate> {
+        let order = |(_, candidate): &(_, &Candidate)| (candidate.tries, candidate.number);
+        let (index, _) = self.left.iter().enumerate().min_by_key(order)?;
+        Some(self.left.remove(index))
+    }
 }
 
 /// Tries the servers in order, once each, and repeats that until one responds.
 ///
-/// A server with a socket error, or whose clock is not synchronised, is not tried again. One that
-/// does not respond takes `timeout` for each try, so the total is at most
-/// servers x attempts x `timeout`.
+/// A server is tried as soon as its name is resolved, while other names are still being resolved. A
+/// server with a socket error, or whose clock is not synchronised, is not tried again. One that
+/// does not respond takes `timeout` for each try, and a name is waited for as long as for one
+/// address: so the total is at most (1 + addresses) x attempts x `timeout`.
 ///
 /// # Errors
 ///
 /// The first refusal, or the last error of every server. A server whose clock is not synchronised
 /// counts as a refusal only if no other server responds.
 pub fn query(
-    servers: &[SocketAddr],
+    servers: &mut Resolver,
     format: &Format<'_>,
     policy: RetryPolicy,
 ) -> Result<QueryResponse, ClientError> {
-    let mut clients = Vec::new();
-    let mut failed = Vec::new();
+    let resolve_until = Instant::now() + policy.timeout.saturating_mul(policy.attempts);
+    let mut candidates = Candidates::default();
     let mut unsynchronised = None;
-    for &server in servers {
-        match UdpClient::connect(server) {
-            Ok(client) => clients.push(client),
-            Err(error) => failed.push((server, error.into())),
-        }
-    }
-    for _ in 0..policy.attempts {
-        let mut timed_out = Vec::new();
-        for client in clients {
-            let server = client.server();
-            match client.query(format, policy.timeout) {
-                Ok(response) => return Ok(response),
-                Err(QueryError::Timeout(_)) => timed_out.push(client),
-                Err(error @ QueryError::Socket(_)) => failed.push((server, error)),
-                // The request is valid: another server's clock may be synchronised.
-                Err(source) if source.is_not_synchronised() => {
-                    unsynchronised.get_or_insert(ClientError::Refused { server, source });
-                }
-                Err(source) => return Err(ClientError::Refused { server, source }),
+    servers.begin();
+    loop {
+        // A request to a known address comes before the wait for a name.
+        let until = match candidates.left.is_empty() {
+            true => resolve_until,
+            false => Instant::now(),
+        };
+        match servers.next(until) {
+            Some((number, Ok(addresses))) => {
+                candidates.add(number, addresses);
+                continue;
             }
+            Some((number, Err(error))) => {
+                let error = error_chain(&error);
+                let failed = format!("{}: {error}", servers.endpoint(number));
+                candidates.failed.push(failed);
+                continue;
+            }
+            None => {}
         }
-        clients = timed_out;
+        let Some(mut candidate) = candidates.take_next() else {
+            break;
+        };
+        candidate.tries += 1;
+        let server = candidate.client.server();
+        match candidate.client.query(format, policy.timeout) {
+            Ok(response) => return Ok(response),
+            Err(QueryError::Timeout(_)) if candidate.tries < policy.attempts => {
+                candidates.left.push(candidate);
+            }
+            Err(error @ (QueryError::Timeout(_) | QueryError::Socket(_))) => {
+                candidates.failed.push(format!("{server}: {error}"));
+            }
+            // The request is valid: another server's clock may be synchronised.
+            Err(source) if source.is_not_synchronised() => {
+                unsynchronised.get_or_insert(ClientError::Refused { server, source });
+            }
+            Err(source) => return Err(ClientError::Refused { server, source }),
+        }
     }
-    let timeout = |client: &UdpClient| (client.server(), QueryError::Timeout(policy.timeout));
-    failed.extend(clients.iter().map(timeout));
+    let mut failed = candidates.failed;
+    let unresolved = servers.unresolved();
+    failed.extend(unresolved.map(|name| format!("{name}: {}", ResolveError::Timeout)));
     Err(unsynchronised.unwrap_or(ClientError::NoResponse(failed)))
 }

@@ -1,14 +1,6 @@
 //! Intervals that contain the offset, and how they widen with time.
 
-use super::nanos::Nanos;
-
-/// Maximum rate at which two clocks drift apart, in parts per million.
-///
-/// The Linux kernel slews a clock by at most 500 ppm (adjtime(3), and the frequency limit of
-/// adjtimex(2), which is also that of RFC 5905, section 11.3). A free-running crystal stays within
-/// 100 ppm. One common case exceeds the limit: chronyd, while it corrects a large offset by slewing
-/// (its `maxslewrate`). Do not measure offsets during that time.
-pub const DRIFT_PPM: Nanos = 500;
+use super::nanos::{Nanos, Ppm};
 
 /// A closed interval. It is never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +75,14 @@ impl Interval {
         }
     }
 
+    /// Returns the interval of the differences of a value in this interval and one in `other`.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            low: self.low - other.high,
+            high: self.high - other.low,
+        }
+    }
+
     /// Returns the minimum of the absolute values in the interval. An offset in the interval is
     /// certainly not smaller.
     pub fn min_abs(self) -> Nanos {
@@ -100,37 +100,42 @@ impl Interval {
     }
 }
 
-/// An interval that contains the offset at one moment. At other moments a wider one does, because
-/// two clocks drift apart, by at most [`DRIFT_PPM`].
+/// An interval that contains the difference of two clocks at one moment, and how fast the
+/// difference changes at most.
+///
+/// A [`Measurement`](super::Measurement) gives the server's clock minus the raw clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Contains the offset (server's clock minus local clock) at the time `as_of`.
+    /// Contains the difference at the time `as_of`.
     pub interval: Interval,
-    /// A time of the local clock.
+    /// A time of the raw clock.
     pub as_of: Nanos,
+    /// Maximum change of the difference in a million units of time.
+    pub max_slew: Ppm,
 }
 
 impl Estimate {
-    /// Returns an interval that contains the offset when the local clock reads `time`, which may be
-    /// before or after `as_of`.
+    /// Returns an interval that contains the difference when the raw clock reads `time`, which may
+    /// be before or after `as_of`.
     pub fn aged_to(self, time: Nanos) -> Interval {
-        self.interval.widened(max_drift(time - self.as_of))
+        self.interval.widened(self.max_change(time - self.as_of))
     }
 
-    /// Combines two estimates of one offset, as of the later of them; `None` if they contradict
+    /// Returns by how much the difference changes in `elapsed` at most, rounded up.
+    pub(super) fn max_change(self, elapsed: Nanos) -> Nanos {
+        (elapsed.abs() * Nanos::from(self.max_slew) + 999_999) / 1_000_000
+    }
+
+    /// Combines two estimates of one difference, as of the later of them; `None` if they contradict
     /// each other.
     pub(super) fn intersection(self, other: Self) -> Option<Self> {
         let as_of = self.as_of.max(other.as_of);
         Some(Self {
             interval: self.aged_to(as_of).intersection(other.aged_to(as_of))?,
             as_of,
+            max_slew: self.max_slew.max(other.max_slew),
         })
     }
-}
-
-/// Returns by how much two clocks drift apart in `elapsed` at most, rounded up.
-pub(super) fn max_drift(elapsed: Nanos) -> Nanos {
-    (elapsed.abs() * DRIFT_PPM + 999_999) / 1_000_000
 }
 
 #[cfg(test)]
@@ -173,6 +178,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn minus_covers_all_differences() {
+        assert_eq!(interval(10, 13).minus(interval(1, 5)), interval(5, 12));
+    }
+
     // Widths that are odd too: the middle is rounded down, so the bound must be rounded up.
     #[test]
     fn middle_and_bound_cover_the_interval() {
@@ -205,8 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_500_ppm_rounded_up_both_ways() {
-        for (elapsed, drift) in [
+    fn an_estimate_ages_by_the_slew_rounded_up_both_ways() {
+        let estimate = Estimate {
+            interval: interval(-10, 30),
+            as_of: 5 * SECOND,
+            max_slew: 500,
+        };
+        for (elapsed, change) in [
             (0, 0),
             (1, 1),
             (2_000, 1),
@@ -214,37 +229,34 @@ mod tests {
             (SECOND, 500_000),
             (-SECOND, 500_000),
         ] {
-            assert_eq!(max_drift(elapsed), drift, "{elapsed}");
+            let aged = estimate.aged_to(5 * SECOND + elapsed);
+            assert_eq!(aged, interval(-10 - change, 30 + change), "{elapsed}");
         }
-        let estimate = Estimate {
-            interval: interval(-10, 30),
-            as_of: 5 * SECOND,
+        let fast = Estimate {
+            max_slew: 100_000,
+            ..estimate
         };
-        assert_eq!(estimate.aged_to(5 * SECOND), interval(-10, 30));
-        for time in [3 * SECOND, 7 * SECOND] {
-            assert_eq!(estimate.aged_to(time), interval(-1_000_010, 1_000_030));
-        }
+        assert_eq!(fast.aged_to(5 * SECOND + 70), interval(-17, 37));
     }
 
     #[test]
-    fn estimates_combine_as_of_the_later() {
-        let (early, late) = (
-            Estimate {
-                interval: interval(0, 100),
-                as_of: 0,
-            },
-            Estimate {
-                interval: interval(90, 2_000),
-                as_of: 2_000_000,
-            },
-        );
-        // In 2 ms the clocks drift by 1 us at most.
+    fn estimates_combine_as_of_the_later_with_the_larger_slew() {
+        let early = Estimate {
+            interval: interval(0, 100),
+            as_of: 0,
+            max_slew: 500,
+        };
+        let late = Estimate {
+            interval: interval(90, 2_000),
+            as_of: 2_000_000,
+            max_slew: 700,
+        };
+        let combined = Estimate {
+            interval: interval(90, 1_100),
+            ..late
+        };
         for both in [early.intersection(late), late.intersection(early)] {
-            let both = both.unwrap();
-            assert_eq!(
-                (both.interval, both.as_of),
-                (interval(90, 1_100), 2_000_000)
-            );
+            assert_eq!(both, Some(combined));
         }
         let far = Estimate {
             interval: interval(1_101, 2_000),

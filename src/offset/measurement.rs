@@ -1,37 +1,38 @@
 //! The plan of a measurement: what to request, when, and when to stop.
 
-use super::interval::Interval;
-use super::nanos::{Nanos, SECOND, TICK};
-use super::result::Offset;
-use super::sample::{Sample, ServerTime};
+use super::interval::{Estimate, Interval};
+use super::nanos::{DEFAULT_MAX_SLEW, DEFAULT_MAX_SLEW_SECONDS, Nanos, Ppm, SECOND, TICK};
+use super::sample::{Precision, Sample, ServerClock, ServerTime};
 
 /// Default number of samples from a server that responds with nanoseconds.
 const DEFAULT_SAMPLES: u32 = 8;
 
-/// Bound at which more samples of a server on the same host are not worth their time: 50 us. The
-/// usual bound is an eighth of it, unless the processor was busy during each of the
-/// [`DEFAULT_SAMPLES`].
-const LOCAL_TARGET_BOUND: Nanos = 50_000;
-
-/// Maximum time to keep trying for [`LOCAL_TARGET_BOUND`]: 10 ms, some time slices of a busy
-/// machine.
-const LOCAL_RETRY_TIME: Nanos = 10_000_000;
-
 /// Number of parts into which the requests of a pass divide its window.
 const WINDOW_PARTS: Nanos = 32;
 
-/// Maximum number of passes: three are enough, and one is for a delay at the wrong moment.
-const MAX_PASSES: u32 = 4;
+/// Maximum number of passes: three are enough, and three are for delays and losses at the wrong
+/// moment.
+const MAX_PASSES: u32 = 6;
 
-/// Maximum number of restarts after steps of a clock. After one more the measurement fails.
+/// Maximum number of restarts after contradictions. After one more the measurement fails.
 const MAX_RESTARTS: u32 = 3;
+
+/// A server that has responded is given this time, and four of its longest round trips, before a
+/// request counts as lost and is sent once more.
+const LOSS_DELAY: Nanos = 10_000_000;
 
 /// What to do next in a [`Measurement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send the next request when the local wall clock reads this time; at once if it is past.
-    SendAt(Nanos),
-    /// Stop: more samples would not narrow the bound by much.
+    /// Send the next request.
+    Send {
+        /// Not before the raw clock reads this time.
+        at: Nanos,
+        /// Maximum wait for the response.
+        timeout: Nanos,
+    },
+    /// Stop: more samples would not narrow the bound by much, the server does not respond, or the
+    /// deadline is over.
     Done,
 }
 
@@ -40,20 +41,29 @@ pub enum Action {
 pub enum SampleOutcome {
     /// The sample is part of the result.
     Accepted,
-    /// The sample contradicts the earlier ones: the local clock or the server's was stepped. The
-    /// earlier samples were dropped.
+    /// The sample contradicts the earlier ones, or shows that they were taken of a coarse clock.
+    /// They were dropped.
     Restarted,
-    /// As `Restarted`, but too often: give up.
+    /// The samples contradict each other too often: give up.
     Unstable,
 }
 
 /// The settings of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasurementConfig {
-    /// Number of samples to take from each server; `None` for as many as its resolution needs.
+    /// Number of samples to take from each server; `None` for as many as its precision needs.
     pub samples: Option<u32>,
     /// How late the seconds of a whole-second server may begin, see [`TICK`].
     pub tick: Nanos,
+    /// How much faster or slower than the raw clock the server's clock may run; `None` for
+    /// [`DEFAULT_MAX_SLEW`] or [`DEFAULT_MAX_SLEW_SECONDS`].
+    pub max_slew: Option<Ppm>,
+    /// Maximum wait for the response to one try.
+    pub timeout: Nanos,
+    /// Maximum number of tries for one sample, not counting those that end after [`LOSS_DELAY`].
+    pub attempts: u32,
+    /// A time of the raw clock at which the measurement ends with the samples that it has.
+    pub deadline: Option<Nanos>,
 }
 
 impl Default for MeasurementConfig {
@@ -61,6 +71,10 @@ impl Default for MeasurementConfig {
         Self {
             samples: None,
             tick: TICK,
+            max_slew: None,
+            timeout: SECOND,
+            attempts: 3,
+            deadline: None,
         }
     }
 }
@@ -70,40 +84,41 @@ impl Default for MeasurementConfig {
 /// # Servers that respond with nanoseconds
 ///
 /// Eight requests, one directly after the other. The samples with the shortest round trips
-/// determine the result. If none was fast and the server is on the [same host](Self::same_host),
-/// requests continue until one is, for up to 10 ms.
+/// determine the result.
 ///
 /// # Whole-second servers
 ///
 /// A response says most if it is close to the moment at which a second of the server's clock
-/// begins, an **edge**. That moment is known to be in a **window** of the local clock that is as
-/// wide as the interval. A **pass** spreads up to 31 requests evenly over the window of the next
-/// edge, and stops at the first response with the new second. The interval is then as wide as a
+/// begins, an **edge**. That moment is known to be in a **window** of the raw clock that is as
+/// wide as the interval. A **pass** spreads requests over the window of the next edge, a 32nd of it
+/// apart, and stops at the first response with the new second. The interval is then as wide as a
 /// 32nd of the window, plus a round trip. (One request for each edge would only halve it, and there
 /// is only one edge in a second.)
+///
+/// A pass begins with a request before its window and goes on after it until the new second is
+/// reported. So a clock that runs too fast or too slow for the window contradicts the earlier
+/// samples, and does not seem to have its edge at an end of the window. A pass without a response
+/// with the old second does not show that, so another one follows.
 ///
 /// The passes narrow the interval from 1 s to 31 ms, to 1 ms, and to the round trip: three seconds
 /// and some fifty requests. With a tick two passes are enough. No further pass begins
 ///
-/// * if it would not at least halve the [reported](Offset::reported) interval;
+/// * if it would not at least halve the [reported](ServerClock::reported) interval;
 /// * if the reported interval is no wider than a fifth of the tick, which then makes up most of the
 ///   bound;
-/// * after four passes.
+/// * after six passes.
 #[derive(Debug)]
 pub struct Measurement {
     config: MeasurementConfig,
-    /// Whether to request whole seconds.
-    whole_seconds: bool,
-    same_host: bool,
-    /// Contains the difference of the local clocks; empty intersections show a step.
-    wall_minus_mono: Option<Interval>,
-    result: Option<Offset>,
-    /// When the first request was sent, by the monotonic clock.
+    precision: Precision,
+    result: Option<ServerClock>,
+    /// When the first request was sent.
     first_sent_at: Option<Nanos>,
-    /// Time from then to the last response.
-    elapsed: Nanos,
-    /// The latest reported time of the server's clock, in whole seconds.
-    last_second: Nanos,
+    /// The latest reported time of the server's clock.
+    last_time: Option<Nanos>,
+    longest_round_trip: Nanos,
+    /// Number of requests without a response since the last sample.
+    lost: u32,
     /// The current pass.
     pass: Option<Pass>,
     /// Number of passes so far, with the current one.
@@ -118,8 +133,12 @@ struct Pass {
     edge: Nanos,
     /// Time between two requests.
     spacing: Nanos,
-    /// When to send the next request, by the local wall clock.
+    /// The beginning of the window.
+    start: Nanos,
+    /// When to send the next request.
     send_at: Nanos,
+    /// Whether a response had the old second.
+    is_bracketed: bool,
 }
 
 impl Measurement {
@@ -127,156 +146,205 @@ impl Measurement {
     pub fn new(config: MeasurementConfig) -> Self {
         Self {
             config,
-            whole_seconds: false,
-            same_host: false,
-            wall_minus_mono: None,
+            precision: Precision::Nanoseconds,
             result: None,
             first_sent_at: None,
-            elapsed: 0,
-            last_second: 0,
+            last_time: None,
+            longest_round_trip: 0,
+            lost: 0,
             pass: None,
             passes: 0,
             restarts: 0,
         }
     }
 
-    /// Sets whether the server is on the same host. Then a slow response is the fault of a busy
-    /// processor and not of the network, and another request may be faster.
-    #[must_use]
-    pub fn same_host(self, same_host: bool) -> Self {
-        Self { same_host, ..self }
-    }
-
     /// Returns the format to request: nanoseconds, or seconds if the server does not support them.
     pub fn request(&self) -> &'static str {
-        if self.whole_seconds { "%s" } else { "%s.%N" }
+        match self.precision {
+            Precision::Nanoseconds | Precision::Coarse => "%s.%N",
+            Precision::Seconds => "%s",
+        }
     }
 
     /// Falls back from nanoseconds to seconds, after a response that is no time.
     ///
     /// Returns whether there is anything to fall back to: `false` if the request was for seconds.
     pub fn fall_back(&mut self) -> bool {
-        !std::mem::replace(&mut self.whole_seconds, true)
-    }
-
-    /// Parses a response; `None` if it is no time.
-    pub fn parse(&self, response: &str) -> Option<ServerTime> {
-        ServerTime::parse(response, self.config.tick)
+        std::mem::replace(&mut self.precision, Precision::Seconds) != Precision::Seconds
     }
 
     /// Returns the result of the samples so far.
-    pub fn result(&self) -> Option<Offset> {
+    pub fn result(&self) -> Option<ServerClock> {
         self.result
     }
 
-    /// Decides what to do next, when the local wall clock reads `now`.
+    /// Decides what to do next, when the raw clock reads `now`.
     pub fn next_action(&mut self, now: Nanos) -> Action {
-        let Some(result) = self.result else {
-            return Action::SendAt(now);
+        let at = match self.result {
+            None => Some(now),
+            Some(result) if self.has_enough_samples(&result) => None,
+            Some(result) if result.precision == Precision::Seconds => {
+                self.next_in_pass(&result, now)
+            }
+            Some(_) => Some(now),
         };
-        if self.has_enough_samples(&result) {
-            Action::Done
-        } else if result.resolution < SECOND {
-            Action::SendAt(now)
-        } else {
-            self.next_in_pass(&result, now)
+        let timeout = self.timeout();
+        match (at, timeout, self.config.deadline) {
+            (Some(at), Some(timeout), None) => Action::Send { at, timeout },
+            (Some(at), Some(timeout), Some(deadline)) if at < deadline => Action::Send {
+                at,
+                timeout: timeout.min(deadline - at),
+            },
+            _ => Action::Done,
         }
     }
 
-    fn has_enough_samples(&self, result: &Offset) -> bool {
-        if let Some(samples) = self.config.samples {
-            return result.samples >= samples;
+    /// Returns the time-out of the next request; `None` if the server got all its tries.
+    ///
+    /// The first try for a sample ends soon if the round trip is known: while a response is waited
+    /// for that was lost, an edge passes, and the earlier samples age.
+    fn timeout(&self) -> Option<Nanos> {
+        let MeasurementConfig {
+            timeout, attempts, ..
+        } = self.config;
+        let soon = 4 * self.longest_round_trip + LOSS_DELAY;
+        match self.result {
+            Some(_) if self.lost == 0 => Some(timeout.min(soon)),
+            Some(_) => (self.lost <= attempts).then_some(timeout),
+            None => (self.lost < attempts).then_some(timeout),
         }
-        let try_longer = self.same_host
-            && self.elapsed < LOCAL_RETRY_TIME
-            && result.estimate.interval.bound() > LOCAL_TARGET_BOUND;
-        result.resolution < SECOND && result.samples >= DEFAULT_SAMPLES && !try_longer
     }
 
-    /// Continues the pass over the next edge of a whole-second server, or begins it.
-    fn next_in_pass(&mut self, result: &Offset, now: Nanos) -> Action {
-        let offset = result.estimate.aged_to(now);
+    fn has_enough_samples(&self, result: &ServerClock) -> bool {
+        match (self.config.samples, result.precision) {
+            (Some(samples), _) => result.samples >= samples,
+            (None, Precision::Seconds) => false,
+            (None, _) => result.samples >= DEFAULT_SAMPLES,
+        }
+    }
+
+    /// Continues the pass over the next edge of a whole-second server, or begins it. Returns when
+    /// to send the next request; `None` if no further pass is worth its time.
+    fn next_in_pass(&mut self, result: &ServerClock, now: Nanos) -> Option<Nanos> {
+        let last_second = self.last_time.unwrap_or(0).div_euclid(SECOND) * SECOND;
+        if let Some(pass) = self.pass.filter(|pass| last_second < pass.edge) {
+            return Some(pass.send_at.max(now));
+        }
+        let interval = result.estimate.interval;
+        let reported = Estimate {
+            interval: result.reported(interval).unwrap_or(interval),
+            ..result.estimate
+        };
         // The next edge is the first that was not reported and has not certainly passed.
-        let passed = (now + offset.low()).div_euclid(SECOND) * SECOND;
-        let edge = passed.max(self.last_second) + SECOND;
-        if let Some(pass) = self.pass.filter(|pass| pass.edge == edge) {
-            return Action::SendAt(pass.send_at.max(now));
-        }
-        // The edge is in the window [edge - high, edge - low], with the offset as of its end.
-        let offset_at_end = result.estimate.aged_to(edge - offset.low());
-        let spacing = offset_at_end.width() / WINDOW_PARTS;
+        let now_reported = reported.aged_to(now);
+        let passed = (now + now_reported.low()).div_euclid(SECOND) * SECOND;
+        let edge = passed.max(last_second) + SECOND;
+        // The edge is in the window [edge - high, edge - low], with the difference as of its end.
+        let window = reported.aged_to(edge - now_reported.low());
+        let spacing = window.width() / WINDOW_PARTS;
         if self.passes == MAX_PASSES
-            || self.passes > 0 && self.is_narrow_enough(result, offset, spacing)
+            || self.pass.is_some_and(|pass| pass.is_bracketed)
+                && self.is_narrow_enough(result, now_reported, spacing)
         {
-            return Action::Done;
+            return None;
         }
         self.passes += 1;
-        let send_at = now.max(edge - offset_at_end.high() + spacing);
+        // The first response is to be received before the window begins.
+        let start = edge - window.high();
+        let send_at = now.max(start - spacing - 2 * self.longest_round_trip);
         self.pass = Some(Pass {
             edge,
             spacing,
+            start,
             send_at,
+            is_bracketed: false,
         });
-        Action::SendAt(send_at)
+        Some(send_at)
     }
 
     /// Returns whether a pass with requests `spacing` apart is not worth a second of time.
-    fn is_narrow_enough(&self, result: &Offset, offset: Interval, spacing: Nanos) -> bool {
+    fn is_narrow_enough(&self, result: &ServerClock, reported: Interval, spacing: Nanos) -> bool {
         let width_after_pass = spacing.max(result.round_trip) + result.round_trip;
-        let reported_width = offset.width() - self.config.tick;
-        2 * width_after_pass >= reported_width || 5 * reported_width <= self.config.tick
+        2 * width_after_pass >= reported.width() || 5 * reported.width() <= self.config.tick
+    }
+
+    /// Adds that there was no response within the time-out.
+    pub fn add_loss(&mut self) {
+        self.lost += 1;
     }
 
     /// Adds a sample to the result, or restarts the measurement with it if it contradicts the
     /// result.
     pub fn add_sample(&mut self, sample: &Sample) -> SampleOutcome {
-        self.whole_seconds |= sample.server_time.resolution >= SECOND;
-        self.last_second = sample.server_time.time.div_euclid(SECOND) * SECOND;
-        self.elapsed = sample.received_at - *self.first_sent_at.get_or_insert(sample.sent_at);
-        // None if the local clock was stepped during this round trip.
-        let wall_minus_mono = sample
-            .before
-            .wall_minus_mono()
-            .intersection(sample.after.wall_minus_mono());
-        match wall_minus_mono.and_then(|difference| self.combine(sample, difference)) {
-            Some((difference, result)) => {
-                (self.wall_minus_mono, self.result) = (Some(difference), Some(result));
-                if let Some(pass) = &mut self.pass {
-                    pass.send_at = sample.sent_at + difference.low() + pass.spacing;
-                }
-                SampleOutcome::Accepted
-            }
-            None => self.restart(sample, wall_minus_mono),
+        let ServerTime {
+            time,
+            whole_seconds,
+        } = sample.server_time;
+        let is_repeated = self.last_time.replace(time) == Some(time);
+        let before = self.precision;
+        self.precision = match before {
+            _ if whole_seconds => Precision::Seconds,
+            Precision::Nanoseconds if is_repeated => Precision::Coarse,
+            before => before,
+        };
+        let is_recognised = before != self.precision && self.precision == Precision::Coarse;
+        if is_recognised {
+            // A tick between the first two samples is a contradiction only for a clock that is not
+            // coarse.
+            self.restarts = 0;
+        }
+        self.lost = 0;
+        let round_trip = sample.received_at - sample.sent_at;
+        self.longest_round_trip = self.longest_round_trip.max(round_trip);
+        let first_sent_at = *self.first_sent_at.get_or_insert(sample.sent_at);
+        let new = ServerClock {
+            estimate: sample.estimate(self.precision, self.config.tick, self.max_slew()),
+            round_trip,
+            samples: 1,
+            precision: self.precision,
+            tick: self.config.tick,
+            restarts: self.restarts,
+            duration: sample.received_at - first_sent_at,
+        };
+        let earlier = self.result.filter(|_| !is_recognised);
+        let estimate = match earlier {
+            Some(earlier) => earlier.estimate.intersection(new.estimate),
+            None => Some(new.estimate),
+        };
+        let Some(estimate) = estimate else {
+            self.restarts += 1;
+            (self.pass, self.passes) = (None, 0);
+            self.result = Some(ServerClock {
+                restarts: self.restarts,
+                ..new
+            });
+            return match self.restarts {
+                ..=MAX_RESTARTS => SampleOutcome::Restarted,
+                _ => SampleOutcome::Unstable,
+            };
+        };
+        self.result = Some(ServerClock {
+            estimate,
+            round_trip: earlier.map_or(round_trip, |earlier| earlier.round_trip.min(round_trip)),
+            samples: earlier.map_or(0, |earlier| earlier.samples) + 1,
+            ..new
+        });
+        if let Some(pass) = &mut self.pass {
+            pass.send_at = sample.sent_at.max(pass.start) + pass.spacing;
+            pass.is_bracketed |= time < pass.edge;
+        }
+        match is_recognised {
+            true => SampleOutcome::Restarted,
+            false => SampleOutcome::Accepted,
         }
     }
 
-    /// Combines a sample with the earlier ones: the difference of the local clocks, and the result.
-    /// `None` if either contradicts the earlier samples.
-    fn combine(&self, sample: &Sample, wall_minus_mono: Interval) -> Option<(Interval, Offset)> {
-        let difference = match self.wall_minus_mono {
-            Some(earlier) => earlier.intersection(wall_minus_mono)?,
-            None => wall_minus_mono,
-        };
-        let offset = sample.offset(difference, self.restarts);
-        let result = match self.result {
-            Some(earlier) => earlier.intersection(offset)?,
-            None => offset,
-        };
-        Some((difference, result))
-    }
-
-    /// Restarts the measurement with `sample`, or without it if the local clock was stepped during
-    /// its round trip (`wall_minus_mono` is `None`).
-    fn restart(&mut self, sample: &Sample, wall_minus_mono: Option<Interval>) -> SampleOutcome {
-        self.restarts += 1;
-        (self.pass, self.passes, self.first_sent_at) = (None, 0, None);
-        self.wall_minus_mono = wall_minus_mono;
-        self.result = wall_minus_mono.map(|difference| sample.offset(difference, self.restarts));
-        if self.restarts > MAX_RESTARTS {
-            SampleOutcome::Unstable
-        } else {
-            SampleOutcome::Restarted
-        }
+    /// Returns how much faster or slower the server's clock may run than the raw clock.
+    fn max_slew(&self) -> Ppm {
+        self.config.max_slew.unwrap_or(match self.precision {
+            Precision::Nanoseconds | Precision::Coarse => DEFAULT_MAX_SLEW,
+            Precision::Seconds => DEFAULT_MAX_SLEW_SECONDS,
+        })
     }
 }
 
@@ -291,74 +359,52 @@ mod tests {
     }
 
     fn new_measurement(tick: Nanos) -> Measurement {
-        let samples = None;
-        Measurement::new(MeasurementConfig { samples, tick })
+        Measurement::new(MeasurementConfig {
+            tick,
+            ..MeasurementConfig::default()
+        })
     }
 
-    /// Simulates a nanosecond server on the same host.
-    fn local(delays: Vec<Delays>) -> Simulation {
-        Simulation {
-            same_host: true,
-            ..Simulation::new(0, 1, delays)
+    fn send_at(measurement: &mut Measurement, now: Nanos) -> Option<Nanos> {
+        match measurement.next_action(now) {
+            Action::Send { at, .. } => Some(at),
+            Action::Done => None,
+        }
+    }
+
+    fn timeout(measurement: &mut Measurement, now: Nanos) -> Option<Nanos> {
+        match measurement.next_action(now) {
+            Action::Send { timeout, .. } => Some(timeout),
+            Action::Done => None,
         }
     }
 
     #[test]
     fn sample_gives_the_interval_of_the_theorem() {
-        let mut simulation = Simulation::new(3_500 * MILLI, 1, vec![micros(20, 30, 0)]);
+        let mut simulation = Simulation::new(3_500 * MILLI, Precision::Nanoseconds);
+        simulation.delays = vec![micros(20, 30, 0)];
         let sample = simulation.sample(0);
-        let estimate = sample.offset(sample.before.wall_minus_mono(), 0).estimate;
-        // 50 us and 2 ns at 500 ppm, and 1 ns of uncertainty of the local clocks' difference.
-        let slack = 26 + 1;
+        let mut measurement = new_measurement(0);
+        measurement.add_sample(&sample);
+        let estimate = measurement.result().unwrap().estimate;
+        // 10 % of 50 us.
         assert_eq!(
             estimate.interval,
-            interval(3_499_970_000 - slack, 3_500_020_001 + slack)
+            interval(3_499_970_000 - 5_000, 3_500_020_001 + 5_000)
         );
-        assert_eq!(estimate.as_of, simulation.now + 1);
+        assert_eq!(estimate.as_of, simulation.now);
     }
 
     #[test]
     fn nanosecond_server_gets_eight_requests_at_once() {
-        let delays = vec![micros(20, 30, 0), micros(4, 6, 0)];
-        let mut simulation = Simulation::new(-250 * MILLI, 1, delays);
+        let mut simulation = Simulation::new(-250 * MILLI, Precision::Nanoseconds);
+        simulation.delays = vec![micros(20, 30, 0), micros(4, 6, 0)];
         let start = simulation.now;
-        let (result, _) = simulation.measure(None);
+        let (result, _) = simulation.measure();
         assert_eq!((result.samples, result.round_trip), (8, 10 * MICRO));
         assert_eq!(simulation.now - start, 4 * 60 * MICRO);
-        assert!(result.estimate.interval.bound() <= 6 * MICRO);
-    }
-
-    #[test]
-    fn slow_local_server_gets_more_requests_for_10_ms() {
-        let slow = micros(200, 50, 0);
-        // The 21st response is fast.
-        let mut late = local([vec![slow; 20], vec![micros(9, 9, 9)]].concat());
-        let (result, _) = late.measure(None);
-        assert_eq!((result.samples, result.round_trip), (21, 18 * MICRO));
-        // No response is fast: 40 round trips take 10 ms.
-        let mut never = local(vec![slow]);
-        assert_eq!(never.measure(None).0.samples, 40);
-        // The server is on another host.
-        let mut remote = Simulation::new(0, 1, vec![slow]);
-        assert_eq!(remote.measure(None).0.samples, DEFAULT_SAMPLES);
-        // The number of samples is given.
-        assert_eq!(never.measure(Some(9)).0.samples, 9);
-    }
-
-    // The width is the round trip, 2 ns for the local clocks, 1 ns for the server's, and 50 ns of
-    // drift on both sides.
-    #[test]
-    fn local_server_is_fast_up_to_a_bound_of_50_us() {
-        for (round_trip, bound, samples) in [(99_897, 50_000, 8), (99_898, 50_001, 101)] {
-            let mut simulation = local(vec![Delays {
-                request: 50_000,
-                response: round_trip - 50_000,
-                wakeup: 0,
-            }]);
-            let (result, _) = simulation.measure(None);
-            let expected = (bound, samples);
-            assert_eq!((result.estimate.interval.bound(), result.samples), expected);
-        }
+        assert_eq!(result.duration, 4 * 60 * MICRO);
+        assert!(result.estimate.interval.bound() <= 7 * MICRO);
     }
 
     // Within 1 ms after two edges, and at the round trip after three, however large the offset.
@@ -366,8 +412,9 @@ mod tests {
     fn whole_second_server_takes_three_seconds() {
         for phase in 0..100 {
             let offset = phase * 10 * MILLI + (phase - 50) * 3_600 * SECOND;
-            let mut simulation = Simulation::new(offset, SECOND, vec![micros(15, 15, 5)]);
-            let (result, progress) = simulation.measure(None);
+            let mut simulation = Simulation::new(offset, Precision::Seconds);
+            simulation.delays = vec![micros(15, 15, 5)];
+            let (result, progress) = simulation.measure();
             let bound_at = |time| {
                 let before = progress.iter().filter(|(at, _)| *at <= time);
                 before.map(|(_, bound)| *bound).min().unwrap()
@@ -384,12 +431,13 @@ mod tests {
     #[test]
     fn late_seconds_stay_within_the_bound() {
         for lag in 0..=10 {
-            let mut simulation = Simulation::new(-77 * MILLI, SECOND, vec![micros(15, 15, 5)]);
-            (simulation.lags, simulation.tick) = (vec![lag * MILLI], TICK);
-            let (result, progress) = simulation.measure(None);
+            let mut simulation = Simulation::new(-77 * MILLI, Precision::Seconds);
+            simulation.delays = vec![micros(15, 15, 5)];
+            (simulation.lags, simulation.config.tick) = (vec![lag * MILLI], TICK);
+            let (result, progress) = simulation.measure();
             let bound = result.estimate.interval.bound();
             assert!((TICK / 2..=6 * MILLI).contains(&bound), "{bound}");
-            let reported = result.reported().unwrap();
+            let reported = result.reported(result.estimate.interval).unwrap();
             assert!(reported.contains(-77 * MILLI - lag * MILLI), "{reported:?}");
             assert!(reported.bound() <= MILLI, "{reported:?}");
             assert!(progress.last().unwrap().0 <= 2_050 * MILLI);
@@ -400,10 +448,12 @@ mod tests {
     fn a_delay_at_an_edge_costs_one_more_pass() {
         let (fast, slow) = (micros(15, 15, 5), micros(3_000, 3_000, 5));
         let measure = |delays| {
-            let mut simulation = Simulation::new(-77 * MILLI, SECOND, delays);
-            (simulation.lags, simulation.tick) = (vec![MILLI], TICK);
-            let (result, progress) = simulation.measure(None);
-            assert!(result.reported().unwrap().bound() <= MILLI, "{result:?}");
+            let mut simulation = Simulation::new(-77 * MILLI, Precision::Seconds);
+            simulation.delays = delays;
+            (simulation.lags, simulation.config.tick) = (vec![MILLI], TICK);
+            let (result, progress) = simulation.measure();
+            let reported = result.reported(result.estimate.interval);
+            assert!(reported.unwrap().bound() <= MILLI, "{result:?}");
             progress
         };
         let undisturbed = measure(vec![fast]);
@@ -412,22 +462,22 @@ mod tests {
             .iter()
             .filter(|(at, _)| *at < 1_200 * MILLI)
             .count();
-        let delays = [vec![fast; first_pass], vec![slow; 6], vec![fast; 40]].concat();
+        let delays = [vec![fast; first_pass], vec![slow; 4], vec![fast; 60]].concat();
         let last = measure(delays).last().unwrap().0;
         assert!((2_050 * MILLI..=3_050 * MILLI).contains(&last), "{last}");
     }
 
     #[test]
     fn each_pass_at_least_halves_the_interval() {
-        for round_trip in [10 * MICRO, MILLI, 20 * MILLI, 200 * MILLI, 2 * SECOND] {
-            let delays = Delays {
+        for round_trip in [10 * MICRO, MILLI, 20 * MILLI, 200 * MILLI] {
+            let mut simulation = Simulation::new(123 * MILLI, Precision::Seconds);
+            simulation.delays = vec![Delays {
                 request: round_trip / 3,
                 response: round_trip * 2 / 3,
                 wakeup: MICRO,
-            };
-            let mut simulation = Simulation::new(123 * MILLI, SECOND, vec![delays]);
+            }];
             let start = simulation.now;
-            let (_, progress) = simulation.measure(None);
+            let (_, progress) = simulation.measure();
             // One pass at least, however long the round trip.
             assert!(progress.len() > 1, "{round_trip}");
             let bound_after = |pass: Nanos| {
@@ -448,44 +498,108 @@ mod tests {
     }
 
     // Nothing was received for 5.5 s after a pass. The next request is for the edge half a second
-    // later, a 32nd of the window after its start.
+    // later, two round trips and a 32nd of its window before it begins.
     #[test]
     fn passed_edges_are_skipped() {
-        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut simulation = Simulation::new(0, Precision::Seconds);
+        simulation.delays = vec![micros(15, 15, 5)];
         let mut measurement = new_measurement(0);
         while measurement.passes < 2 {
             assert!(simulation.requests < 100);
-            match measurement.next_action(simulation.now) {
-                Action::SendAt(at) => measurement.add_sample(&simulation.sample(at)),
-                Action::Done => panic!("one pass is not enough"),
-            };
+            let at = send_at(&mut measurement, simulation.now).expect("one pass is not enough");
+            measurement.add_sample(&simulation.sample(at));
+        }
+        while measurement
+            .pass
+            .is_some_and(|pass| measurement.last_time < Some(pass.edge))
+        {
+            let at = send_at(&mut measurement, simulation.now).unwrap();
+            measurement.add_sample(&simulation.sample(at));
         }
         let last_edge = simulation.now.div_euclid(SECOND) * SECOND;
         let (now, edge) = (last_edge + 5_500 * MILLI, last_edge + 6 * SECOND);
-        let Action::SendAt(at) = measurement.next_action(now) else {
-            panic!("one pass is not enough");
-        };
-        let estimate = measurement.result().unwrap().estimate;
-        let window_end = edge - estimate.aged_to(now).low();
-        let offset = estimate.aged_to(window_end);
-        assert_eq!(at, edge - offset.high() + offset.width() / 32);
+        let at = send_at(&mut measurement, now).expect("two passes are not enough");
+        let result = measurement.result().unwrap();
+        let window_end = edge - result.estimate.aged_to(now).low();
+        let window = result.estimate.aged_to(window_end);
+        let start = edge - window.high();
+        assert_eq!(at, start - window.width() / 32 - 2 * 30 * MICRO);
         assert!((edge - 50 * MILLI..edge).contains(&at), "{at}");
     }
 
     #[test]
     fn a_pass_stops_at_the_new_second() {
-        let mut simulation = Simulation::new(0, SECOND, vec![micros(15, 15, 5)]);
+        let mut simulation = Simulation::new(0, Precision::Seconds);
+        simulation.delays = vec![micros(15, 15, 5)];
         let mut measurement = new_measurement(0);
-        let mut second = None;
-        while let Action::SendAt(at) = measurement.next_action(simulation.now) {
+        let mut last = None;
+        while let Some(at) = send_at(&mut measurement, simulation.now) {
             assert!(simulation.requests < 200);
-            let early = simulation.now + 500 * MILLI;
-            let is_new = second.is_some_and(|second| second != measurement.last_second);
-            assert!(!is_new || at > early, "{at}");
-            second = Some(measurement.last_second).filter(|_| measurement.passes > 0);
+            let is_new = last.is_some_and(|last| Some(last) != measurement.last_time);
+            assert!(!is_new || at > simulation.now + 500 * MILLI, "{at}");
+            last = measurement.last_time.filter(|_| measurement.passes > 0);
             measurement.add_sample(&simulation.sample(at));
         }
         assert_eq!(measurement.passes, 3);
+    }
+
+    // A clock that runs too fast is at its edge before the window, one that runs too slow after it.
+    #[test]
+    fn a_slew_beyond_the_maximum_is_a_contradiction() {
+        for ppm in [50_000, -50_000, 5_000, -5_000, 100_000, -100_000] {
+            let mut simulation = Simulation::new(0, Precision::Seconds);
+            (simulation.delays, simulation.ppm) = (vec![micros(15, 15, 5)], ppm);
+            let mut measurement = new_measurement(0);
+            loop {
+                assert!(simulation.requests < 10_000, "{ppm}");
+                let at = send_at(&mut measurement, simulation.now).expect("a contradiction first");
+                match measurement.add_sample(&simulation.sample(at)) {
+                    SampleOutcome::Accepted => {}
+                    SampleOutcome::Restarted => assert!(measurement.restarts <= 3),
+                    SampleOutcome::Unstable => break,
+                }
+            }
+        }
+    }
+
+    // The first response of each pass is late, so that it has the new second.
+    #[test]
+    fn a_pass_without_the_old_second_is_repeated() {
+        let mut simulation = Simulation::new(0, Precision::Seconds);
+        simulation.delays = vec![micros(15, 15, 5)];
+        let mut measurement = new_measurement(0);
+        while measurement.passes < 2 {
+            let at = send_at(&mut measurement, simulation.now).unwrap();
+            let late = if measurement.passes < 2 {
+                0
+            } else {
+                100 * MILLI
+            };
+            measurement.add_sample(&simulation.sample(at + late));
+        }
+        let result = measurement.result().unwrap();
+        let (edge, is_bracketed) = measurement
+            .pass
+            .map(|it| (it.edge, it.is_bracketed))
+            .unwrap();
+        assert!(!is_bracketed && measurement.last_time == Some(edge));
+        assert!(measurement.is_narrow_enough(&result, interval(0, 1), 1));
+        assert!(send_at(&mut measurement, simulation.now).is_some());
+    }
+
+    #[test]
+    fn slew_defaults_to_that_of_the_precision() {
+        for (precision, max_slew, expected) in [
+            (Precision::Nanoseconds, None, 100_000),
+            (Precision::Seconds, None, 500),
+            (Precision::Nanoseconds, Some(70), 70),
+            (Precision::Seconds, Some(70), 70),
+        ] {
+            let mut simulation = Simulation::new(0, precision);
+            simulation.config.max_slew = max_slew;
+            let (result, _) = simulation.measure();
+            assert_eq!(result.estimate.max_slew, expected);
+        }
     }
 
     // The reported width is that of the interval less the tick.
@@ -499,15 +613,14 @@ mod tests {
             (1_001, 0, 100, 250, false),
             (1_100, 0, 300, 250, true),
             (1_101, 0, 300, 250, false),
-            (2_000, 1_000, 100, 250, true),
             // A fifth of the tick.
-            (1_200, 1_000, 1, 1, true),
-            (1_206, 1_000, 1, 1, false),
+            (200, 1_000, 1, 1, true),
+            (201, 1_000, 1, 1, false),
         ] {
-            let sample = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0);
-            let result = Offset {
+            let (result, _) = Simulation::new(0, Precision::Seconds).measure();
+            let result = ServerClock {
                 round_trip,
-                ..sample.offset(interval(0, 0), 0)
+                ..result
             };
             assert_eq!(
                 new_measurement(tick).is_narrow_enough(&result, interval(5, width + 5), spacing),
@@ -519,21 +632,36 @@ mod tests {
 
     #[test]
     fn a_given_number_of_samples_is_exact() {
-        for resolution in [1, SECOND] {
+        for precision in [Precision::Nanoseconds, Precision::Seconds] {
             for samples in [1, 3, 20] {
-                let mut simulation = Simulation::new(0, resolution, vec![micros(1, 1, 0)]);
-                assert_eq!(simulation.measure(Some(samples)).0.samples, samples);
+                let mut simulation = Simulation::new(0, precision);
+                simulation.config.samples = Some(samples);
+                assert_eq!(simulation.measure().0.samples, samples);
             }
         }
     }
 
+    // With 4 ms ticks most of the eight responses have the same time, with any phase.
     #[test]
-    fn default_config_allows_for_a_tick() {
-        let (samples, tick) = (None, TICK);
-        assert_eq!(
-            MeasurementConfig::default(),
-            MeasurementConfig { samples, tick }
-        );
+    fn a_coarse_clock_is_recognised_by_a_repeated_time() {
+        for phase in 0..=40 {
+            let mut simulation = Simulation::new(phase * 100 * MICRO, Precision::Coarse);
+            simulation.delays = vec![micros(90, 150, 0)];
+            simulation.config.tick = TICK;
+            let start = simulation.now;
+            let mut measurement = Measurement::new(simulation.config);
+            let mut outcomes = Vec::new();
+            while let Some(at) = send_at(&mut measurement, simulation.now) {
+                outcomes.push(measurement.add_sample(&simulation.sample(at)));
+            }
+            let result = measurement.result().unwrap();
+            assert_eq!(result.precision, Precision::Coarse);
+            assert_eq!((result.samples, result.restarts), (8, 0));
+            assert!(outcomes.contains(&SampleOutcome::Restarted));
+            let offset = simulation.true_offset();
+            assert!(result.estimate.aged_to(simulation.now).contains(offset));
+            assert!(simulation.now - start <= 10 * 240 * MICRO);
+        }
     }
 
     #[test]
@@ -545,59 +673,14 @@ mod tests {
         assert!(!measurement.fall_back());
         // The same after a response of whole seconds.
         let mut measurement = new_measurement(TICK);
-        measurement.add_sample(&Simulation::new(0, SECOND, vec![micros(1, 1, 0)]).sample(0));
+        measurement.add_sample(&Simulation::new(0, Precision::Seconds).sample(0));
         assert_eq!(measurement.request(), "%s");
         assert!(!measurement.fall_back());
     }
 
     #[test]
-    fn parse_takes_the_tick_from_the_config() {
-        let server_time = new_measurement(7).parse("5").unwrap();
-        assert_eq!(
-            (server_time.time, server_time.resolution),
-            (5 * SECOND, SECOND + 7)
-        );
-        assert_eq!(new_measurement(7).parse("error"), None);
-    }
-
-    // The intervals of the offset still overlap; only the local clocks' difference shows the step.
-    #[test]
-    fn a_step_of_the_local_clock_restarts() {
-        let mut simulation = Simulation::new(0, SECOND, vec![micros(1, 1, 0)]);
-        let mut measurement = new_measurement(TICK);
-        let mut add = |simulation: &mut Simulation| {
-            let outcome = measurement.add_sample(&simulation.sample(0));
-            let result = measurement.result().unwrap();
-            (outcome, result.samples, result.restarts)
-        };
-        assert_eq!(add(&mut simulation), (SampleOutcome::Accepted, 1, 0));
-        simulation.now += MILLI;
-        simulation.wall_minus_mono += MILLI;
-        simulation.offset = -MILLI;
-        assert_eq!(add(&mut simulation), (SampleOutcome::Restarted, 1, 1));
-        assert_eq!(add(&mut simulation), (SampleOutcome::Accepted, 2, 1));
-    }
-
-    #[test]
-    fn a_step_during_a_round_trip_drops_the_sample() {
-        for step in [MILLI, -MILLI, SECOND, -SECOND] {
-            let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
-            let mut measurement = new_measurement(TICK);
-            let mut sample = simulation.sample(0);
-            sample.after.wall += step;
-            assert_eq!(measurement.add_sample(&sample), SampleOutcome::Restarted);
-            assert_eq!(measurement.result(), None);
-            simulation.now += step;
-            simulation.wall_minus_mono += step;
-            let outcome = measurement.add_sample(&simulation.sample(0));
-            assert_eq!(outcome, SampleOutcome::Accepted);
-            assert_eq!(measurement.result().map(|result| result.restarts), Some(1));
-        }
-    }
-
-    #[test]
     fn steps_of_the_servers_clock_restart_three_times() {
-        let mut simulation = Simulation::new(0, 1, vec![micros(1, 1, 0)]);
+        let mut simulation = Simulation::new(0, Precision::Nanoseconds);
         let mut measurement = new_measurement(TICK);
         let restarted = SampleOutcome::Restarted;
         for outcome in [
@@ -609,6 +692,64 @@ mod tests {
         ] {
             assert_eq!(measurement.add_sample(&simulation.sample(0)), outcome);
             simulation.offset += MILLI;
+        }
+        assert_eq!(measurement.result().unwrap().restarts, 4);
+    }
+
+    #[test]
+    fn a_server_that_does_not_respond_gets_all_tries() {
+        let mut measurement = new_measurement(TICK);
+        for _ in 0..3 {
+            assert_eq!(timeout(&mut measurement, 0), Some(SECOND));
+            measurement.add_loss();
+        }
+        assert_eq!(measurement.next_action(0), Action::Done);
+        assert_eq!(measurement.result(), None);
+    }
+
+    // Each sample has all its tries. The first one after a response ends soon.
+    #[test]
+    fn tries_count_for_a_sample() {
+        let mut simulation = Simulation::new(0, Precision::Nanoseconds);
+        simulation.delays = vec![micros(100, 150, 0)];
+        let mut measurement = new_measurement(TICK);
+        for _ in 0..7 {
+            measurement.add_sample(&simulation.sample(0));
+            for expected in [11 * MILLI, SECOND, SECOND, SECOND] {
+                assert_eq!(timeout(&mut measurement, simulation.now), Some(expected));
+                measurement.add_loss();
+            }
+            assert_eq!(measurement.next_action(simulation.now), Action::Done);
+        }
+        // A time-out of less than that stays.
+        measurement.config.timeout = MILLI;
+        measurement.lost = 0;
+        assert_eq!(timeout(&mut measurement, simulation.now), Some(MILLI));
+    }
+
+    #[test]
+    fn a_deadline_ends_waits_and_the_measurement() {
+        let mut simulation = Simulation::new(0, Precision::Seconds);
+        let deadline = simulation.now + 1_700 * MILLI;
+        simulation.config.deadline = Some(deadline);
+        simulation.measure();
+        assert!(simulation.now < deadline);
+        let mut measurement = Measurement::new(simulation.config);
+        assert_eq!(timeout(&mut measurement, deadline - 7), Some(7));
+        assert_eq!(timeout(&mut measurement, deadline), None);
+    }
+
+    // Each tenth response is lost, and the time-out is a second.
+    #[test]
+    fn losses_do_not_widen_the_bound_of_whole_seconds() {
+        for first_loss in 1..=10 {
+            let mut simulation = Simulation::new(123 * MILLI, Precision::Seconds);
+            simulation.delays = vec![micros(15, 15, 5)];
+            simulation.is_lost = |request| request % 10 == 0;
+            simulation.requests = first_loss;
+            let (result, _) = simulation.measure();
+            let bound = result.estimate.interval.bound();
+            assert!(bound <= 2 * MILLI, "{first_loss}: {bound}");
         }
     }
 
@@ -627,18 +768,23 @@ mod tests {
         #[test]
         fn the_interval_always_contains_the_offset(
             offset in -100_000 * SECOND..100_000 * SECOND,
-            ppm in -400..=400i128,
+            share_of_slew in -1_000..=1_000i128,
             whole_seconds in any::<bool>(),
             delays in prop::collection::vec(any_delays(), 1..40),
             lags in prop::collection::vec(0..=TICK, 1..40),
             samples in prop::option::of(1..60u32),
         ) {
-            let resolution = if whole_seconds { SECOND } else { 1 };
-            let mut simulation = Simulation::new(offset, resolution, delays);
-            simulation.ppm = ppm;
+            let (precision, max_slew) = match whole_seconds {
+                true => (Precision::Seconds, DEFAULT_MAX_SLEW_SECONDS),
+                false => (Precision::Nanoseconds, DEFAULT_MAX_SLEW),
+            };
+            let mut simulation = Simulation::new(offset, precision);
+            simulation.delays = delays;
+            simulation.ppm = Nanos::from(max_slew) * share_of_slew / 1_000;
             simulation.now %= SECOND;
-            (simulation.lags, simulation.tick) = (lags, TICK);
-            let (result, _) = simulation.measure(samples);
+            (simulation.lags, simulation.config.tick) = (lags, TICK);
+            simulation.config.samples = samples;
+            let (result, _) = simulation.measure();
             prop_assert!(result.estimate.interval.width() <= 2 * SECOND);
         }
     }

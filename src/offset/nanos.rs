@@ -1,7 +1,10 @@
-//! Times and durations in nanoseconds.
+//! Times, durations and rates.
 
 /// Signed nanoseconds. With 128 bits no time that a server may report overflows the arithmetic.
 pub type Nanos = i128;
+
+/// Parts per million.
+pub type Ppm = u32;
 
 /// One second.
 pub const SECOND: Nanos = 1_000_000_000;
@@ -14,3 +17,18 @@ pub const SECOND: Nanos = 1_000_000_000;
 /// response does not show whether its server reads the clock or the tick. Without this allowance
 /// the bound would be narrow and false for a server that reads the tick.
 pub const TICK: Nanos = 10_000_000;
+
+/// Default for how much faster or slower the clock of a nanosecond server may run than the raw
+/// clock: 10 %.
+///
+/// Linux slews a clock by up to 10 % (the tick of adjtimex(2)), chronyd by up to 83,333 ppm
+/// (`maxslewrate`). The samples follow each other at once, so a large value costs little: a tenth
+/// of a round trip.
+pub const DEFAULT_MAX_SLEW: Ppm = 100_000;
+
+/// The same for a server with whole seconds: 500 ppm.
+///
+/// Its samples are a second apart, and a large value would widen the bound by as much. 500 ppm is
+/// the range of the frequency that NTP corrects (RFC 5905, section 11.3). A clock that is slewed
+/// faster contradicts itself from one second to the next.
+pub const DEFAULT_MAX_SLEW_SECONDS: Ppm = 500;

@@ -1,13 +1,15 @@
-//! Two simulated clocks and the network between them, for tests of a measurement that neither use a
-//! network nor wait.
+//! A simulated server and the network to it, for tests of a measurement that neither use a network
+//! nor wait.
 
 use super::measurement::{Action, Measurement, MeasurementConfig, SampleOutcome};
 use super::nanos::{Nanos, SECOND};
-use super::result::Offset;
-use super::sample::{ClockPair, Sample, ServerTime};
+use super::sample::{Precision, Sample, ServerClock, ServerTime};
 
 pub(super) const MILLI: Nanos = 1_000_000;
 pub(super) const MICRO: Nanos = 1_000;
+
+/// The tick of a simulated coarse clock.
+const COARSE_TICK: Nanos = 4 * MILLI;
 
 /// The delays of one request.
 #[derive(Clone, Copy, Debug)]
@@ -30,89 +32,72 @@ pub(super) fn micros(request: Nanos, response: Nanos, wakeup: Nanos) -> Delays {
 }
 
 pub(super) struct Simulation {
-    /// The local wall clock.
+    pub config: MeasurementConfig,
+    /// The raw clock.
     pub now: Nanos,
-    /// The local wall clock minus the monotonic clock.
-    pub wall_minus_mono: Nanos,
-    /// The server's clock minus the local one when `now` is 0.
+    /// The server's clock minus the raw clock when that reads 0.
     pub offset: Nanos,
-    /// Growth of the offset, in parts per million.
+    /// Growth of this difference, in parts per million.
     pub ppm: Nanos,
-    /// 1 ns, or one second for a whole-second server.
-    pub resolution: Nanos,
+    pub precision: Precision,
     /// Delays of the requests, one after the other, then from the start again.
     pub delays: Vec<Delays>,
     /// By how much the seconds of a whole-second server are late, in turn as well.
     pub lags: Vec<Nanos>,
-    /// The allowance for `lags` in the measurement.
-    pub tick: Nanos,
-    /// Whether the measurement takes the server for a local one.
-    pub same_host: bool,
     /// Number of requests so far.
     pub requests: usize,
+    /// Whether the response to the request of this number is lost.
+    pub is_lost: fn(usize) -> bool,
 }
 
 impl Simulation {
-    pub fn new(offset: Nanos, resolution: Nanos, delays: Vec<Delays>) -> Self {
-        let now = 1_783_213_507_123_456_789;
+    /// The tick is 0.
+    pub fn new(offset: Nanos, precision: Precision) -> Self {
         Self {
-            now,
-            wall_minus_mono: now - 5_000 * SECOND,
+            config: MeasurementConfig {
+                tick: 0,
+                ..MeasurementConfig::default()
+            },
+            now: 5_000 * SECOND + 123_456_789,
             offset,
             ppm: 0,
-            resolution,
-            delays,
+            precision,
+            delays: vec![micros(1, 1, 0)],
             lags: vec![0],
-            tick: 0,
-            same_host: false,
             requests: 0,
+            is_lost: |_| false,
         }
     }
 
-    /// Returns the true offset when the local clock reads `time`.
-    fn true_offset(&self, time: Nanos) -> Nanos {
-        self.offset + time * self.ppm / 1_000_000
+    /// Returns the server's clock minus the raw clock.
+    pub fn true_offset(&self) -> Nanos {
+        self.offset + self.now * self.ppm / 1_000_000
     }
 
-    fn mono(&self) -> Nanos {
-        self.now - self.wall_minus_mono
-    }
-
-    fn read_clocks(&self) -> ClockPair {
-        ClockPair {
-            before: self.mono(),
-            wall: self.now,
-            after: self.mono(),
-        }
-    }
-
-    /// Sends a request when the local clock reads `send_at`, or at once if that time is past.
-    pub fn sample(&mut self, send_at: Nanos) -> Sample {
+    /// Sends a request when the raw clock reads `at`, or at once if that time is past.
+    pub fn sample(&mut self, at: Nanos) -> Sample {
         let delays = self.delays[self.requests % self.delays.len()];
         self.requests += 1;
-        if send_at > self.now {
-            self.now = send_at + delays.wakeup;
+        if at > self.now {
+            self.now = at + delays.wakeup;
         }
-        let (before, sent_at) = (self.read_clocks(), self.mono());
+        let sent_at = self.now;
         self.now += delays.request;
-        let server_clock = self.now + self.true_offset(self.now);
+        let clock = self.now + self.true_offset();
         self.now += delays.response;
-        let server_time = if self.resolution == 1 {
-            ServerTime {
-                time: server_clock,
-                resolution: 1,
-            }
-        } else {
-            let lag = self.lags[self.requests % self.lags.len()];
-            let seconds = (server_clock - lag).div_euclid(SECOND);
-            ServerTime::parse(&seconds.to_string(), self.tick).unwrap()
+        let lag = self.lags[self.requests % self.lags.len()];
+        let time = match self.precision {
+            Precision::Nanoseconds => clock,
+            Precision::Coarse => clock.div_euclid(COARSE_TICK) * COARSE_TICK,
+            Precision::Seconds => (clock - lag).div_euclid(SECOND) * SECOND,
         };
         Sample {
-            before,
             sent_at,
-            received_at: self.mono(),
-            after: self.read_clocks(),
-            server_time,
+            received_at: self.now,
+            server_time: ServerTime {
+                time,
+                whole_seconds: self.precision == Precision::Seconds,
+            },
         }
     }
 
@@ -122,22 +107,22 @@ impl Simulation {
     /// # Panics
     ///
     /// The true offset is outside the interval after any of the samples.
-    pub fn measure(&mut self, samples: Option<u32>) -> (Offset, Vec<(Nanos, Nanos)>) {
-        let config = MeasurementConfig {
-            samples,
-            tick: self.tick,
-        };
-        let mut measurement = Measurement::new(config).same_host(self.same_host);
+    pub fn measure(&mut self) -> (ServerClock, Vec<(Nanos, Nanos)>) {
+        let mut measurement = Measurement::new(self.config);
         let (start, mut progress) = (self.now, Vec::new());
-        while let Action::SendAt(send_at) = measurement.next_action(self.now) {
+        while let Action::Send { at, timeout } = measurement.next_action(self.now) {
             assert!(progress.len() < 10_000, "the measurement does not end");
-            let sample = self.sample(send_at);
+            if (self.is_lost)(self.requests) {
+                self.requests += 1;
+                self.now = self.now.max(at) + timeout;
+                measurement.add_loss();
+                continue;
+            }
+            let sample = self.sample(at);
             assert_eq!(measurement.add_sample(&sample), SampleOutcome::Accepted);
             let result = measurement.result().unwrap();
-            let (offset, interval) = (
-                self.true_offset(self.now),
-                result.estimate.aged_to(self.now),
-            );
+            let interval = result.estimate.aged_to(self.now);
+            let offset = self.true_offset();
             assert!(interval.contains(offset), "{offset} not in {interval:?}");
             progress.push((self.now - start, interval.bound()));
         }

@@ -1,56 +1,68 @@
 //! The report as JSON. One object with fixed keys needs no crate to write.
 
-use super::results::{Report, ServerResult};
+use super::results::{AddressResult, Report};
 use super::units::format_seconds;
-use crate::offset::Estimate;
+use crate::offset::Interval;
 
 impl Report {
     /// Returns one JSON object in one line. wallclock(1) documents its keys; they are stable.
     pub fn json(&self) -> String {
-        let servers: Vec<_> = self.servers.iter().map(|s| self.server_json(s)).collect();
+        let servers: Vec<_> = self
+            .addresses()
+            .map(|(host, address)| self.address_json(host, address))
+            .collect();
+        let contradicting = self.contradicting();
+        let contradicting: Vec<_> = contradicting.into_iter().map(json_string).collect();
         format!(
-            r#"{{{},"agree":{},"answered":{},"asked":{},"servers":[{}]}}"#,
-            estimate_members(self.agreed()),
-            self.consensus.map_or(0, |consensus| consensus.count),
-            self.offset_count(),
-            self.servers.len(),
+            concat!(
+                r#"{{{},"agree":{},"answered":{},"asked":{},"#,
+                r#""contradicting":[{}],"servers":[{}]}}"#
+            ),
+            self.offset_members(self.agreed(), self.union()),
+            self.voters_that_agree(true).len(),
+            self.answered(),
+            self.voters.len(),
+            contradicting.join(","),
             servers.join(","),
         )
     }
 
-    fn server_json(&self, server: &ServerResult) -> String {
-        let ServerResult { name, outcome } = server;
-        let offset = outcome.as_ref().ok();
+    fn address_json(&self, host: &str, address: &AddressResult) -> String {
+        let AddressResult { name, outcome } = address;
+        let clock = outcome.as_ref().ok();
+        let offset = clock.map(|clock| self.offset(clock));
         let agrees = offset.and_then(|offset| self.agrees(offset));
         let error = outcome.as_ref().err();
         format!(
             concat!(
-                r#"{{"server":{},{},"round_trip":{},"resolution":{},"#,
+                r#"{{"server":{},"host":{},{},"round_trip":{},"resolution":{},"max_slew":{},"#,
                 r#""samples":{},"restarts":{},"agrees":{},"error":{}}}"#
             ),
             json_string(name),
-            estimate_members(offset.map(|offset| offset.estimate)),
-            or_null(offset.map(|offset| format_seconds(offset.round_trip))),
-            or_null(offset.map(|offset| format_seconds(offset.resolution))),
-            offset.map_or(0, |offset| offset.samples),
-            offset.map_or(0, |offset| offset.restarts),
+            json_string(host),
+            self.offset_members(offset, offset),
+            or_null(clock.map(|clock| format_seconds(clock.round_trip))),
+            or_null(clock.map(|clock| format_seconds(clock.resolution()))),
+            or_null(clock.map(|clock| clock.estimate.max_slew.to_string())),
+            clock.map_or(0, |clock| clock.samples),
+            clock.map_or(0, |clock| clock.restarts),
             or_null(agrees.map(|agrees| agrees.to_string())),
-            or_null(error.map(|error| json_string(error))),
+            or_null(error.map(|error| json_string(&error.reason))),
         )
     }
-}
 
-/// Returns the members of a JSON object that describe an estimate.
-fn estimate_members(estimate: Option<Estimate>) -> String {
-    let interval = estimate.map(|estimate| estimate.interval);
-    format!(
-        r#""time":{},"offset":{},"bound":{},"low":{},"high":{}"#,
-        or_null(estimate.map(|estimate| format_seconds(estimate.as_of))),
-        or_null(interval.map(|interval| format_seconds(interval.middle()))),
-        or_null(interval.map(|interval| format_seconds(interval.bound()))),
-        or_null(interval.map(|interval| format_seconds(interval.low()))),
-        or_null(interval.map(|interval| format_seconds(interval.high()))),
-    )
+    /// Returns the members of a JSON object that describe an offset, and the ends of an interval
+    /// that contains it.
+    fn offset_members(&self, offset: Option<Interval>, ends: Option<Interval>) -> String {
+        format!(
+            r#""time":{},"offset":{},"bound":{},"low":{},"high":{}"#,
+            or_null(ends.map(|_| format_seconds(self.time()))),
+            or_null(offset.map(|offset| format_seconds(offset.middle()))),
+            or_null(offset.map(|offset| format_seconds(offset.bound()))),
+            or_null(ends.map(|ends| format_seconds(ends.low()))),
+            or_null(ends.map(|ends| format_seconds(ends.high()))),
+        )
+    }
 }
 
 fn or_null(value: Option<String>) -> String {
@@ -73,17 +85,28 @@ fn json_string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::{MILLI, measured, offset, report};
+    use super::super::results::Failure;
+    use super::super::results::tests::{MILLI, Outcome, clock, measured, report};
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
 
     /// The keys that wallclock(1) documents, and no other.
-    const KEYS: [&str; 9] = [
-        "time", "offset", "bound", "low", "high", "agree", "answered", "asked", "servers",
+    const KEYS: [&str; 10] = [
+        "time",
+        "offset",
+        "bound",
+        "low",
+        "high",
+        "agree",
+        "answered",
+        "asked",
+        "contradicting",
+        "servers",
     ];
-    const SERVER_KEYS: [&str; 12] = [
+    const SERVER_KEYS: [&str; 14] = [
         "server",
+        "host",
         "time",
         "offset",
         "bound",
@@ -91,11 +114,19 @@ mod tests {
         "high",
         "round_trip",
         "resolution",
+        "max_slew",
         "samples",
         "restarts",
         "agrees",
         "error",
     ];
+
+    fn dead(reason: &str) -> Outcome {
+        Err(Failure {
+            reason: reason.to_owned(),
+            is_contradiction: false,
+        })
+    }
 
     fn keys(object: &Value, expected: &[&str]) {
         let mut keys: Vec<_> = object
@@ -114,12 +145,9 @@ mod tests {
     fn all_objects_have_all_keys() {
         for report in [
             report(vec![measured(-4_000, 6_000)]),
-            report(vec![
-                measured(-4_000, 6_000),
-                Err("\"dead\"\n\\".to_owned()),
-            ]),
-            report(vec![measured(0, 1), measured(5, 6)]),
-            report(vec![Err("dead".to_owned())]),
+            report(vec![measured(-4_000, 6_000), dead("\"dead\"\n\\")]),
+            report(vec![measured(0, 2), measured(5, 7)]),
+            report(vec![dead("dead")]),
         ] {
             let json: Value = serde_json::from_str(&report.json()).unwrap();
             keys(&json, &KEYS);
@@ -132,10 +160,7 @@ mod tests {
 
     #[test]
     fn numbers_are_seconds_and_unknown_values_null() {
-        let report = report(vec![
-            measured(-4_000, 6_000),
-            Err("\"dead\"\n\\é".to_owned()),
-        ]);
+        let report = report(vec![measured(-4_000, 6_000), dead("\"dead\"\n\\é")]);
         let json: Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(json["offset"], 1e-6);
         assert_eq!(json["bound"], 5e-6);
@@ -151,7 +176,11 @@ mod tests {
         let [alive, dead] = &json["servers"].as_array().unwrap()[..] else {
             panic!("{json}")
         };
-        assert_eq!(alive["server"], "10.0.0.1:9527");
+        assert_eq!(
+            (&alive["server"], &alive["host"]),
+            (&"10.0.0.1:9527".into(), &"host".into())
+        );
+        assert_eq!(alive["max_slew"], 100_000);
         assert_eq!(
             (&alive["agrees"], &alive["error"]),
             (&Value::Bool(true), &Value::Null)
@@ -169,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_liar_does_not_agree() {
-        let mut lie = offset(5 * MILLI, 6 * MILLI);
+        let mut lie = clock(5 * MILLI, 6 * MILLI);
         (lie.samples, lie.restarts) = (3, 2);
-        let report = report(vec![measured(0, 2), measured(1, 2), Ok(lie)]);
+        let report = report(vec![measured(0, 2), measured(0, 3), Ok(lie)]);
         let json: Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!((&json["agree"], &json["answered"]), (&2.into(), &3.into()));
         let members = ["agrees", "samples", "restarts"];
@@ -182,6 +211,20 @@ mod tests {
             let server = &json["servers"][server];
             assert_eq!(members.map(|key| server[key].clone()), values);
         }
+    }
+
+    #[test]
+    fn a_contradiction_has_the_union_and_no_offset() {
+        let report = report(vec![measured(0, 2), measured(5, 7), measured(-9, 9)]);
+        let json: Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(
+            (&json["offset"], &json["bound"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!((&json["low"], &json["high"]), (&0.0.into(), &7e-9.into()));
+        let names = vec!["10.0.0.1:9527", "10.0.0.2:9527"];
+        assert_eq!(json["contradicting"], Value::from(names));
+        assert_eq!((&json["agree"], &json["answered"]), (&0.into(), &3.into()));
     }
 
     #[test]

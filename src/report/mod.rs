@@ -10,5 +10,5 @@ mod text;
 pub mod units;
 
 pub use nagios::{Limits, Status};
-pub use results::{Report, ServerResult};
+pub use results::{AddressResult, Failure, HostResult, Report};
 pub use summary::Summary;

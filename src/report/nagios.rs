@@ -24,8 +24,8 @@ pub enum Status {
     Warning = 1,
     /// The offset is certainly beyond the critical limit.
     Critical = 2,
-    /// Nothing is certain: there is no offset, no majority, or the interval contains the lowest
-    /// limit.
+    /// Nothing is certain: there is no offset, no majority, a contradiction between servers, or the
+    /// interval contains the lowest limit.
     Unknown = 3,
 }
 
@@ -77,11 +77,10 @@ impl Report {
     /// The line is a text, `|`, and performance data as `label=value;warn;critical;minimum`. The
     /// limits are ranges because an offset has a sign.
     pub fn check(&self, limits: Limits) -> (Status, String) {
-        let Some(estimate) = self.agreed() else {
+        let Some(interval) = self.agreed() else {
             let (_, reason) = self.offset_and_remark();
             return (Status::Unknown, Status::Unknown.plugin_line(&reason));
         };
-        let interval = estimate.interval;
         let status = limits.status(interval);
         let text = format!(
             "offset {}{}, {}",
@@ -126,8 +125,8 @@ fn range(limit: Option<Nanos>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::ServerResult;
-    use super::super::results::tests::{MILLI, measured, report};
+    use super::super::results::tests::{MILLI, NOW, measured, report};
+    use super::super::results::{AddressResult, HostResult};
     use super::*;
     use proptest::prelude::*;
 
@@ -190,11 +189,11 @@ mod tests {
                  | offset=-1.450000000s;-0.1:0.1;-1:1 bound=0.050000000s;;;0",
             ),
             (
-                400 * MILLI,
-                400 * MILLI,
+                400 * MILLI - 1,
+                400 * MILLI + 1,
                 limits(Some(100), None),
-                "WALLCLOCK WARNING: offset +0.400000000 s +/- 0 ns, certainly beyond 0.1 s, \
-                 from 10.0.0.1:9527 | offset=0.400000000s;-0.1:0.1; bound=0.000000000s;;;0",
+                "WALLCLOCK WARNING: offset +0.400000000 s +/- 1 ns, certainly beyond 0.1 s, \
+                 from 10.0.0.1:9527 | offset=0.400000000s;-0.1:0.1; bound=0.000000001s;;;0",
             ),
             (
                 50 * MILLI,
@@ -231,6 +230,15 @@ mod tests {
         );
     }
 
+    // Even if all places are within the limits: a server is certainly wrong.
+    #[test]
+    fn with_a_contradiction_the_status_is_unknown() {
+        let report = report(vec![measured(0, 2), measured(5, 7), measured(-9, 9)]);
+        let line = "WALLCLOCK UNKNOWN: contradiction between 10.0.0.1:9527 and 10.0.0.2:9527";
+        let expected = (Status::Unknown, line.to_owned());
+        assert_eq!(report.check(limits(Some(1), None)), expected);
+    }
+
     // A bar begins performance data, and a newline ends the line.
     #[test]
     fn bars_and_control_characters_are_replaced() {
@@ -238,9 +246,12 @@ mod tests {
             Status::Critical.plugin_line("a|b\nc\x1bd|é"),
             "WALLCLOCK CRITICAL: a?b?c?d?é"
         );
-        let name = "a|b".to_owned();
-        let outcome = measured(0, 2);
-        let report = Report::new(vec![ServerResult { name, outcome }]);
+        let (name, outcome) = ("a|b".to_owned(), measured(0, 2));
+        let host = HostResult {
+            name: name.clone(),
+            addresses: vec![AddressResult { name, outcome }],
+        };
+        let report = Report::new(vec![host], NOW);
         let (_, line) = report.check(limits(Some(1), None));
         assert!(line.contains(", from a?b | offset="), "{line}");
     }

@@ -1,59 +1,92 @@
 //! The report as text.
 
-use super::results::{Report, ServerResult};
+use super::results::{AddressResult, HostResult, Report};
 use super::units::{format_duration, format_interval, plural};
-use crate::offset::{Offset, SECOND};
+use crate::offset::{Interval, Precision, ServerClock};
 
 /// Name of the line for all servers.
 const TOGETHER: &str = "together";
 
 impl Report {
-    /// Returns one line for each server with an offset and, with several servers, one for the
-    /// majority.
+    /// Returns one line for each address with an offset, one for each of several hosts that has
+    /// several addresses and, with several servers, one for the majority.
     pub fn text(&self) -> String {
-        let names = self.servers.iter().map(|s| s.name.as_str());
-        let width = match self.servers.len() {
-            1 => 0,
-            _ => names
-                .chain([TOGETHER])
-                .map(|name| name.chars().count())
-                .max()
-                .unwrap_or(0),
-        };
-        let mut text = String::new();
-        for ServerResult { name, outcome } in &self.servers {
-            if let Ok(offset) = outcome {
-                text += &format!("{name:width$}  {}\n", self.offset_text(offset));
+        let mut lines = Vec::new();
+        for (host, voter) in self.hosts.iter().zip(&self.voters) {
+            for AddressResult { name, outcome } in &host.addresses {
+                if let Ok(clock) = outcome {
+                    lines.push((name.as_str(), self.clock_text(clock)));
+                }
+            }
+            if self.hosts.len() > 1
+                && host.addresses.len() > 1
+                && let Some(offset) = voter.offset
+            {
+                lines.push((&host.name, self.host_text(host, offset)));
             }
         }
-        if self.servers.len() > 1 && self.any_offset() {
-            let offset = self.agreed().map_or(String::new(), |estimate| {
-                format_interval(estimate.interval, "±") + "  "
-            });
-            text += &format!("{TOGETHER:width$}  {offset}{}\n", self.agreement_text());
+        if self.voters.len() > 1 && self.any_offset() {
+            let offset = self
+                .agreed()
+                .map_or(String::new(), |offset| format_interval(offset, "±") + "  ");
+            lines.push((TOGETHER, offset + &self.agreement_text()));
+        }
+        let width = match self.voters.len() {
+            1 => 0,
+            _ => {
+                let names = lines.iter().map(|(name, _)| name.chars().count());
+                names.max().unwrap_or(0)
+            }
+        };
+        let lines = lines.iter();
+        lines
+            .map(|(name, text)| format!("{name:width$}  {text}\n"))
+            .collect()
+    }
+
+    /// Returns the offset of one address, and how it was measured.
+    fn clock_text(&self, clock: &ServerClock) -> String {
+        let offset = self.offset(clock);
+        let mut text = format!(
+            "{}  round trip {}  {}",
+            format_interval(offset, "±"),
+            format_duration(clock.round_trip),
+            plural(clock.samples as usize, "sample"),
+        );
+        text += match clock.precision {
+            Precision::Nanoseconds => "",
+            Precision::Coarse => " of a coarse clock",
+            Precision::Seconds => " of whole seconds",
+        };
+        if let Some(reported) = clock.reported(offset).filter(|it| *it != offset) {
+            text += &format!(", as reported {}", format_interval(reported, "±"));
+        }
+        if clock.restarts > 0 {
+            let times = plural(clock.restarts as usize, "time");
+            text += &format!("  restarted {times}: its responses contradicted each other");
+        }
+        if self.agrees(offset) == Some(false) {
+            text += "  disagrees";
         }
         text
     }
 
-    /// Returns the offset of one server, and how it was measured.
-    fn offset_text(&self, offset: &Offset) -> String {
-        let interval = offset.estimate.interval;
+    /// Returns the offset that the addresses of one host agree on, and how many do.
+    fn host_text(&self, host: &HostResult, offset: Interval) -> String {
+        let clocks = host
+            .addresses
+            .iter()
+            .filter_map(|it| it.outcome.as_ref().ok());
+        let offsets: Vec<_> = clocks.map(|clock| self.offset(clock)).collect();
+        let agree = offsets
+            .iter()
+            .filter(|it| it.intersection(offset).is_some());
         let mut text = format!(
-            "{}  round trip {}  {}",
-            format_interval(interval, "±"),
-            format_duration(offset.round_trip),
-            plural(offset.samples as usize, "sample"),
+            "{}  agreed by {} of {}",
+            format_interval(offset, "±"),
+            agree.count(),
+            plural(offsets.len(), "address"),
         );
-        if offset.resolution >= SECOND {
-            text += " of whole seconds";
-            if let Some(reported) = offset.reported().filter(|reported| *reported != interval) {
-                text += &format!(", as reported {}", format_interval(reported, "±"));
-            }
-        }
-        if offset.restarts > 0 {
-            let times = plural(offset.restarts as usize, "time");
-            text += &format!("  restarted {times}: a clock was stepped");
-        }
         if self.agrees(offset) == Some(false) {
             text += "  disagrees";
         }
@@ -63,24 +96,32 @@ impl Report {
     /// Returns how many servers agree and which do not (`agreed by 2 of 3 servers, not NAME`), or
     /// the name of the only server (`from NAME`).
     pub(super) fn agreement_text(&self) -> String {
-        let count = self.offset_count();
-        let Some(consensus) = self.consensus else {
-            return match count {
-                0 => format!("no offset from {}", plural(self.servers.len(), "server")),
-                _ => format!("no majority among {}", plural(count, "server")),
-            };
+        let count = self.answered();
+        let noun = match (self.hosts.len(), self.voters.len()) {
+            (1, 2..) => "address",
+            _ => "server",
         };
-        if let [ServerResult { name, .. }] = &self.servers[..] {
-            return format!("from {name}");
+        let contradicting = self.contradicting();
+        if let Some((last, others)) = contradicting.split_last() {
+            return format!("contradiction between {} and {last}", others.join(", "));
         }
-        let servers = plural(count, "server");
-        let mut text = format!("agreed by {} of {servers}", consensus.count);
-        let liars = self.liars();
+        if self.agreed().is_none() {
+            return match count {
+                0 => format!("no offset from {}", plural(self.voters.len(), noun)),
+                _ => format!("no majority among {}", plural(count, noun)),
+            };
+        }
+        if let [voter] = &self.voters[..] {
+            return format!("from {}", voter.name);
+        }
+        let agree = self.voters_that_agree(true).len();
+        let mut text = format!("agreed by {agree} of {}", plural(count, noun));
+        let liars = self.voters_that_agree(false);
         if !liars.is_empty() {
             text += &format!(", not {}", liars.join(", "));
         }
-        if count < self.servers.len() {
-            text += &format!(", no offset from {}", self.servers.len() - count);
+        if count < self.voters.len() {
+            text += &format!(", no offset from {}", self.voters.len() - count);
         }
         text
     }
@@ -89,31 +130,31 @@ impl Report {
     ///
     /// The remark is how many servers agree; without an offset it is the reason.
     pub fn offset_and_remark(&self) -> (String, String) {
-        let Some(estimate) = self.agreed() else {
-            let failures = self
-                .failures()
+        let Some(offset) = self.agreed() else {
+            let failures = self.failures();
+            let failures = failures
+                .iter()
                 .map(|(name, why)| format!("; {name}: {why}"));
             return (
                 String::new(),
                 self.agreement_text() + &failures.collect::<String>(),
             );
         };
-        let remark = match self.servers.len() {
+        let remark = match self.voters.len() {
             1 => String::new(),
             _ => self.agreement_text(),
         };
-        (format_interval(estimate.interval, "±"), remark)
+        (format_interval(offset, "±"), remark)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::{MILLI, measured, offset, report};
+    use super::super::results::tests::{
+        MILLI, NOW, clock, failed, measured, report, report_of_hosts,
+    };
     use super::*;
-
-    fn failed() -> Result<Offset, String> {
-        Err("no response within 6 s".to_owned())
-    }
+    use crate::offset::SECOND;
 
     #[test]
     fn one_server_is_one_line() {
@@ -124,17 +165,16 @@ mod tests {
         assert_eq!(report(vec![failed()]).text(), "");
     }
 
-    // The second line is shown only if it differs: with a tick, and if there is such an interval.
+    // What is reported is shown only if it differs: with a tick, and if there is such an interval.
     #[test]
     fn whole_seconds_with_a_tick_are_shown_as_reported() {
         let text = |low, high, tick| {
-            let resolution = SECOND + tick * MILLI;
-            let offset = offset(low * MILLI, high * MILLI);
-            report(vec![Ok(Offset {
-                resolution,
-                ..offset
-            })])
-            .text()
+            let clock = ServerClock {
+                precision: Precision::Seconds,
+                tick: tick * MILLI,
+                ..clock(low * MILLI, high * MILLI)
+            };
+            report(vec![Ok(clock)]).text()
         };
         assert_eq!(
             text(-4, 7, 10),
@@ -147,15 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn a_coarse_clock_is_shown() {
+        let precision = Precision::Coarse;
+        let clock = ServerClock {
+            precision,
+            ..clock(0, 2)
+        };
+        let text = report(vec![Ok(clock)]).text();
+        assert!(text.ends_with("  8 samples of a coarse clock\n"), "{text}");
+    }
+
+    #[test]
     fn restarts_are_shown() {
+        let contradicted = "its responses contradicted each other\n";
         for (restarts, shown) in [
-            (0, "8 samples\n"),
-            (1, "8 samples  restarted 1 time: a clock was stepped\n"),
-            (2, "8 samples  restarted 2 times: a clock was stepped\n"),
+            (0, "8 samples\n".to_owned()),
+            (1, format!("8 samples  restarted 1 time: {contradicted}")),
+            (2, format!("8 samples  restarted 2 times: {contradicted}")),
         ] {
-            let offset = offset(0, 1);
-            let text = report(vec![Ok(Offset { restarts, ..offset })]).text();
-            assert!(text.ends_with(shown), "{text}");
+            let clock = clock(0, 2);
+            let text = report(vec![Ok(ServerClock { restarts, ..clock })]).text();
+            assert!(text.ends_with(&shown), "{text}");
         }
     }
 
@@ -178,25 +230,89 @@ mod tests {
     }
 
     #[test]
+    fn a_host_with_several_addresses_has_a_line() {
+        let report = report_of_hosts(vec![
+            (
+                "clock.example:9527",
+                vec![measured(0, 20), measured(10, 30)],
+            ),
+            (
+                "liar.example:9527",
+                vec![measured(SECOND, SECOND + 2), failed()],
+            ),
+            ("10.0.0.5:9527", vec![measured(0, 16)]),
+        ]);
+        let sample = "round trip 10.3 us  8 samples";
+        assert_eq!(
+            report.text(),
+            format!(
+                "10.0.0.1:9527       +0.000000010 s ± 10 ns  {sample}\n\
+                 10.0.0.2:9527       +0.000000020 s ± 10 ns  {sample}\n\
+                 clock.example:9527  +0.000000015 s ± 5 ns  agreed by 2 of 2 addresses\n\
+                 10.0.0.3:9527       +1.000000001 s ± 1 ns  {sample}  disagrees\n\
+                 liar.example:9527   +1.000000001 s ± 1 ns  agreed by 1 of 1 address  disagrees\n\
+                 10.0.0.5:9527       +0.000000008 s ± 8 ns  {sample}\n\
+                 together            +0.000000013 s ± 3 ns  agreed by 2 of 3 servers, \
+                 not liar.example:9527\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_addresses_of_one_host_are_counted() {
+        let report = report_of_hosts(vec![("host", vec![measured(0, 2), measured(0, 2)])]);
+        let text = report.text();
+        assert!(text.ends_with("  agreed by 2 of 2 addresses\n"), "{text}");
+    }
+
+    #[test]
     fn without_a_majority_the_last_line_says_so() {
-        let text = report(vec![measured(0, 1), measured(5, 6)]).text();
+        let text = report(vec![measured(0, 2), measured(5, 7)]).text();
         let last = text.lines().last();
         assert_eq!(last, Some("together       no majority among 2 servers"));
         // Without any offset there is no line at all.
         assert_eq!(report(vec![failed(), failed()]).text(), "");
     }
 
+    #[test]
+    fn servers_that_contradict_each_other_are_named() {
+        for (outcomes, names) in [
+            (
+                vec![measured(0, 2), measured(5, 7), measured(-9, 9)],
+                "10.0.0.1:9527 and 10.0.0.2:9527",
+            ),
+            (
+                vec![
+                    measured(0, 2),
+                    measured(0, 2),
+                    measured(5, 7),
+                    measured(5, 7),
+                    measured(-9, 9),
+                ],
+                "10.0.0.1:9527, 10.0.0.2:9527, 10.0.0.3:9527 and 10.0.0.4:9527",
+            ),
+        ] {
+            let text = report(outcomes).text();
+            let expected = format!("together       contradiction between {names}");
+            assert_eq!(text.lines().last(), Some(expected.as_str()));
+        }
+    }
+
     // Columns are counted in characters, and are as wide as the longest name. With one server there
     // is no other line to align with.
     #[test]
     fn names_are_padded_to_one_width() {
-        let server = |name: &str| ServerResult {
+        let host = |name: &str| HostResult {
             name: name.to_owned(),
-            outcome: measured(0, 2),
+            addresses: vec![AddressResult {
+                name: name.to_owned(),
+                outcome: measured(0, 2),
+            }],
         };
-        assert!(Report::new(vec![server("a")]).text().starts_with("a  +"));
+        let one = Report::new(vec![host("a")], NOW);
+        assert!(one.text().starts_with("a  +"));
         for (names, columns) in [(["é", "b"], 8), (["0123456789", "é"], 10)] {
-            let text = Report::new(names.map(server).to_vec()).text();
+            let text = Report::new(names.map(host).to_vec(), NOW).text();
             for line in text.lines() {
                 let before = line.split_once('+').unwrap().0;
                 assert_eq!(before.chars().count(), columns + 2, "{line}");
@@ -218,17 +334,18 @@ mod tests {
                 (offset, "agreed by 1 of 1 server, no offset from 1"),
             ),
             (
-                vec![measured(0, 2), measured(5, 6), failed()],
+                vec![measured(0, 2), measured(5, 7), failed()],
                 (
                     "",
                     "no majority among 2 servers; 10.0.0.3:9527: no response within 6 s",
                 ),
             ),
             (
-                vec![failed()],
+                vec![failed(), failed()],
                 (
                     "",
-                    "no offset from 1 server; 10.0.0.1:9527: no response within 6 s",
+                    "no offset from 2 servers; 10.0.0.1:9527: no response within 6 s; \
+                     10.0.0.2:9527: no response within 6 s",
                 ),
             ),
         ] {

@@ -49,13 +49,14 @@ pub(super) fn format_interval(interval: Interval, sign: &str) -> String {
     format!("{offset} s {sign} {}", format_duration(interval.bound()))
 }
 
-/// Formats a number with a noun: `1 sample`, `8 samples`.
+/// Formats a number with a noun: `1 sample`, `8 samples`, `2 addresses`.
 pub(super) fn plural(count: usize, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
+    let ending = match count {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {noun}{ending}")
 }
 
 #[cfg(test)]
@@ -103,6 +104,8 @@ mod tests {
     fn only_one_is_singular() {
         let plurals = [0, 1, 2].map(|count| plural(count, "server"));
         assert_eq!(plurals, ["0 servers", "1 server", "2 servers"]);
+        let plurals = [1, 2].map(|count| plural(count, "address"));
+        assert_eq!(plurals, ["1 address", "2 addresses"]);
     }
 
     proptest! {

@@ -375,9 +375,8 @@ fn unresolvable_name_does_not_stop_the_others() {
         &address.to_string(),
         "%Z",
     ]));
-    let (status, stdout, stderr) = parts(&output);
-    assert_eq!((status, stdout), (Some(0), "UTC\n"));
-    assert!(stderr.contains("no-such-host.invalid"), "{stderr}");
+    // The name may still be unresolved when the other server has responded.
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
 }
 
 #[test]

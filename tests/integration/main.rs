@@ -22,4 +22,5 @@ mod zone;
 
 // wallclock, the client.
 mod client;
+mod names;
 mod offset;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::documents::{self, block_with, run_documented};
-use super::machine::{Machine, SERVICE, TIMEOUT, wait_for};
+use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
 
 /// Gives the machine the address of the server in the documented examples.
 fn add_server_address(machine: &Machine) {
@@ -12,15 +12,29 @@ fn add_server_address(machine: &Machine) {
     machine.daemon(SERVICE);
 }
 
-#[test]
-fn chronyd_selects_the_server_as_documented() {
-    let Some(machine) = Machine::with_package() else {
-        return;
-    };
+/// The unit that feeds chronyd.
+const FEED: &str = "wallclock-chrony.service";
+
+/// Waits until `chronyc sources` shows the server in this state. Returns the table.
+fn wait_for_source(machine: &Machine, what: &str, state: &str) -> String {
+    // chronyd needs several samples, which it takes every 8 seconds, and forgets a source after 8
+    // times without a sample.
+    wait_for(what, 4 * TIMEOUT, || {
+        let output = machine.try_run(&["chronyc", "-n", "sources"]);
+        let sources = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = format!("#{state} WALL ");
+        let found = sources.lines().any(|other| other.starts_with(&line));
+        found.then_some(sources)
+    })
+}
+
+/// Installs the documented line of chrony.conf and starts chronyd with it. It does not touch the
+/// clock. Returns whether this host has chronyd; if not, the test is skipped.
+fn start_chronyd(machine: &Machine) -> bool {
     if !Path::new("/usr/sbin/chronyd").exists() {
-        return support::skip("no chronyd (Debian package chrony)");
+        support::skip("no chronyd (Debian package chrony)");
+        return false;
     }
-    add_server_address(&machine);
     // The test host may have masked its chronyd. Here it gets no permission to set the clock, which
     // its unit requires without this drop-in, and with -x it does not try.
     machine.sh("rm -f /etc/systemd/system/chrony.service");
@@ -30,26 +44,67 @@ fn chronyd_selects_the_server_as_documented() {
         "[Unit]\nConditionCapability=\n",
     );
     machine.write("/etc/default/chrony", "DAEMON_OPTS=\"-F 1 -x\"\n");
-
     let refclock = block_with("refclock SOCK /run/chrony.wall.sock refid WALL poll 3 delay 0.001");
     machine.write("/etc/chrony/conf.d/wallclock.conf", &refclock);
-    let unit = block_with("ExecStart=/usr/bin/wallclock --watch 1 --chrony /run/chrony.wall.sock");
-    machine.write("/etc/systemd/system/wallclock-chrony.service", &unit);
-    run_documented(&machine, documents::DAEMON_RELOAD);
-    run_documented(&machine, documents::RESTART_CHRONY);
-    run_documented(&machine, documents::ENABLE_CHRONY_FEED);
+    run_documented(machine, documents::RESTART_CHRONY);
+    true
+}
 
-    // chronyd needs several samples, which come every 8 seconds.
-    let sources = wait_for("chronyd to select the server", 3 * TIMEOUT, || {
-        let output = machine.try_run(&["chronyc", "-n", "sources"]);
-        let sources = String::from_utf8_lossy(&output.stdout).into_owned();
-        let selected = sources.lines().any(|line| line.starts_with("#* WALL "));
-        selected.then_some(sources)
-    });
+#[test]
+fn chronyd_follows_the_server_while_it_responds() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    if !start_chronyd(&machine) {
+        return;
+    }
+    add_server_address(&machine);
+    machine.sh("echo WALLCLOCK_SERVER=10.0.0.1 >>/etc/default/wallclock-chrony");
+    run_documented(&machine, documents::ENABLE_CHRONY_FEED);
+    let sources = wait_for_source(&machine, "chronyd to select the server", "*");
     // The document shows the same table.
     let header = sources.lines().next().unwrap_or_default().trim_end();
     let documented = block_with(header);
     assert!(documented.contains("\n#* WALL "), "{documented}");
+
+    machine.run(&["systemctl", "stop", SOCKET, SERVICE]);
+    wait_for_source(&machine, "chronyd to lose the server", "?");
+    let warnings = || machine.journal(&["--unit", FEED, "--priority", "warning"]);
+    let warning = "wallclock: no sample for chronyd for 6";
+    let log = wait_for("a warning", TIMEOUT, || {
+        Some(warnings()).filter(|log| log.contains(warning))
+    });
+    assert_eq!(log.matches("no sample").count(), 1, "{log}");
+    assert!(log.contains("; 10.0.0.1:9527: "), "{log}");
+
+    machine.run(&["systemctl", "start", SOCKET, SERVICE]);
+    wait_for_source(&machine, "chronyd to select the server again", "*");
+    // A chronyd that restarts makes a new socket.
+    run_documented(&machine, documents::RESTART_CHRONY);
+    wait_for_source(&machine, "the new chronyd to select the server", "*");
+    assert_eq!(warnings(), log);
+}
+
+#[test]
+fn feed_of_chronyd_without_a_server_names_the_file() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    if !start_chronyd(&machine) {
+        return;
+    }
+    machine.try_run(&["systemctl", "start", FEED]);
+    let settings = "/etc/default/wallclock-chrony";
+    let expected = format!("WALLCLOCK_SERVER: is not set in {settings}");
+    wait_for("the reason", TIMEOUT, || {
+        let log = machine.journal(&["--unit", FEED]);
+        log.contains(&expected).then_some(())
+    });
+    // It is tried five times in a minute.
+    wait_for("the unit to fail", TIMEOUT, || {
+        let state = machine.property(FEED, "ActiveState");
+        (state == "failed").then_some(())
+    });
 }
 
 #[test]

@@ -102,6 +102,9 @@ documented! {
     COPY_CHECK_UNITS = "cp systemd/wallclock-check.service systemd/wallclock-check.timer \
                         /etc/systemd/system/";
     COPY_CHECK_OPTIONS = "cp systemd/wallclock-check.default /etc/default/wallclock-check";
+    COPY_CHRONY_UNIT = "cp systemd/wallclock-chrony.service /etc/systemd/system/";
+    COPY_CHRONY_OPTIONS =
+        "cp systemd/wallclock-chrony.default /etc/default/wallclock-chrony";
     RESTART_CHRONY = "systemctl restart chrony";
     ENABLE_CHRONY_FEED = "systemctl enable --now wallclock-chrony";
     SET_CLOCK = "date -s \"@$(wallclock -s 10.0.0.1 +%s.%N)\"";

@@ -85,6 +85,7 @@ fn installed_units_verify_and_files_are_in_place() {
         "wallclockd@.service",
         "wallclock-check.service",
         "wallclock-check.timer",
+        "wallclock-chrony.service",
     ]);
     let output = [units.stdout, units.stderr].concat();
     assert!(
@@ -109,6 +110,7 @@ fn installed_units_verify_and_files_are_in_place() {
         "/usr/share/doc/wallclock/copyright",
         "/etc/default/wallclockd",
         "/etc/default/wallclock-check",
+        "/etc/default/wallclock-chrony",
     ] {
         assert!(
             fs::metadata(machine.path(file)).is_ok_and(|data| data.len() > 0),
@@ -148,6 +150,7 @@ fn remove_keeps_settings_and_purge_leaves_nothing() {
     };
     let timer = "wallclock-check.timer";
     machine.run(&["systemctl", "enable", "--now", INSTANCE, timer]);
+    machine.run(&["systemctl", "enable", "wallclock-chrony.service"]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     run_documented(&machine, documents::REMOVE);
     for unit in [SERVICE, SOCKET, INSTANCE, timer] {
@@ -319,6 +322,9 @@ fn install_without_the_package_works() {
         "--threshold=5",
         SERVICE,
     ]);
+    // The feed of chronyd, which `client` tests as packaged.
+    run_documented_in_clone(&machine, documents::COPY_CHRONY_UNIT);
+    run_documented_in_clone(&machine, documents::COPY_CHRONY_OPTIONS);
     // The check of a machine's clock.
     run_documented_in_clone(&machine, documents::COPY_CHECK_UNITS);
     run_documented_in_clone(&machine, documents::COPY_CHECK_OPTIONS);
@@ -329,4 +335,6 @@ fn install_without_the_package_works() {
         machine.property("wallclock-check.service", "Result"),
         "success"
     );
+    let loaded = machine.property("wallclock-chrony.service", "LoadState");
+    assert_eq!(loaded, "loaded");
 }

@@ -10,12 +10,16 @@ use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
 use wallclock::endpoint::Endpoint;
-use wallclock::offset::{MeasurementConfig, Nanos, TICK};
+use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
 use wallclock::strftime::Format;
 
 use crate::error::Error;
+use crate::feed::Feed;
+
+/// The default of `--deadline`.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -88,15 +92,14 @@ pub struct OffsetArgs {
     /// Print how far each server's clock is ahead of this one, ± a bound that is certain
     ///
     /// All servers are measured at the same time. With several servers a last line shows what the
-    /// majority agrees on; each address of a name counts as a server. Every option below implies
-    /// this one.
+    /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every
+    /// option below implies this one.
     #[arg(long)]
     pub offset: bool,
 
     /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
-    /// Default: 8 (more from a server on this machine if no response was fast); of whole seconds as
-    /// many as narrow the bound, 15 to 60 in 2 to 4 s.
+    /// Default: 8; of whole seconds as many as narrow the bound, 15 to 60 in 2 to 4 s.
     #[arg(
         long,
         value_name = "N",
@@ -105,20 +108,47 @@ pub struct OffsetArgs {
     )]
     samples: Option<u32>,
 
-    /// Maximum lag of a server that supports only whole seconds [default: 0.01]
+    /// Maximum lag of a server with whole seconds or a coarse clock, 1 at most [default: 0.01]
     ///
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to one
-    /// tick of its kernel, 1 to 10 ms. The bound is wider by as much. The offset of the seconds as
-    /// reported is shown too, to about a millisecond. With 0, for a server that is known to read
-    /// its clock, the bound narrows to the round trip.
+    /// tick of its kernel, 1 to 10 ms. So does CLOCK_REALTIME_COARSE, which is recognised. The
+    /// bound is wider by as much. The offset of whole seconds as reported is shown too, to about a
+    /// millisecond. With 0, for a server that is known to read its clock, the bound narrows to the
+    /// round trip.
     #[arg(
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
+        value_parser = tick,
         allow_negative_numbers = true
     )]
     tick: Option<Nanos>,
+
+    /// Maximum time for all of it, name resolution included [default: 10]
+    ///
+    /// What is known by then is the result. A monitoring plugin that is given this option measures
+    /// again until its status is not UNKNOWN, or until then. With --watch it is the maximum time of
+    /// one measurement, by default the time until the next one.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = seconds
+    )]
+    deadline: Option<Duration>,
+
+    /// Assume that a server's clock runs at most PPM faster or slower than this machine's raw clock
+    ///
+    /// Default: 100000 (10 %) for a server with nanoseconds, as much as Linux slews a clock; 500
+    /// for one with whole seconds. The errors of both oscillators are included, how this machine's
+    /// clock is slewed is not: samples are timed with the raw clock, CLOCK_MONOTONIC_RAW.
+    #[arg(
+        long,
+        value_name = "PPM",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(Ppm).range(1..1_000_000)
+    )]
+    max_slew: Option<Ppm>,
 
     /// Print one JSON object in one line
     #[arg(long)]
@@ -159,14 +189,32 @@ pub struct OffsetArgs {
     pub watch: Option<Duration>,
 
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
-    #[arg(long, value_name = "SOCKET", requires = "watch")]
+    ///
+    /// Only offsets that the majority agrees on, within --max-bound. A warning follows a minute
+    /// without one.
+    #[arg(long, value_name = "SOCKET", requires_all = ["watch", "server"])]
     chrony: Option<PathBuf>,
+
+    /// Maximum bound of an offset that chronyd gets [default: 0.0005]
+    ///
+    /// Where all servers have whole seconds or a coarse clock, the default is 0.005 plus --tick.
+    /// The `delay` of the reference clock in chrony.conf has to be at least twice as long.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_hint = ValueHint::Other,
+        value_parser = nonnegative_seconds,
+        allow_negative_numbers = true,
+        requires = "chrony"
+    )]
+    max_bound: Option<Nanos>,
 }
 
 const AFTER_HELP: &str = "\
 A name may have several addresses. All addresses are tried in order until one responds; those that \
-do not respond are tried N times more. So it ends after at most addresses x (1 + N) x SECONDS. A \
-closed port fails at once.
+do not respond are tried N times more. Names are resolved at the same time, and each server is \
+tried as soon as its addresses are known. So it ends after at most (1 + addresses) x (1 + N) x \
+SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed port fails at once.
 
 Exit status:
   0  time received
@@ -175,7 +223,7 @@ Exit status:
   3  no response
 With --offset and --json:
   0  more than half of the servers that responded agree on an offset
-  1  responses, but no majority
+  1  responses, but no majority, or servers that contradict themselves or each other
 With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
@@ -183,7 +231,7 @@ With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly not off by more than the lower limit
   1  WARNING   certainly off by more than --warn
   2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, or an interval that straddles a limit
+  3  UNKNOWN   no response, no majority, a contradiction, or an interval that straddles a limit
 
 Examples:
   wallclock
@@ -226,35 +274,51 @@ impl Args {
             attempts: self.retries + 1,
         }
     }
+
+    pub fn measurement_config(&self) -> MeasurementConfig {
+        let OffsetArgs {
+            samples,
+            tick,
+            max_slew,
+            ..
+        } = self.offset_args;
+        MeasurementConfig {
+            samples,
+            tick: tick.unwrap_or(TICK),
+            max_slew,
+            // A day at most.
+            timeout: self.timeout.as_nanos() as Nanos,
+            attempts: self.retries + 1,
+            deadline: None,
+        }
+    }
 }
 
 impl OffsetArgs {
-    /// Whether any of these options is set. `--chrony` is checked by way of `--watch`.
+    /// Whether any of these options is set. The others require `--watch`.
     pub fn wanted(&self) -> bool {
         let OffsetArgs {
             offset,
             samples,
             tick,
+            deadline,
+            max_slew,
             json,
             warn,
             critical,
             watch,
             chrony: _,
+            max_bound: _,
         } = self;
         *offset
             || samples.is_some()
             || tick.is_some()
+            || deadline.is_some()
+            || max_slew.is_some()
             || *json
             || warn.is_some()
             || critical.is_some()
             || watch.is_some()
-    }
-
-    pub fn measurement_config(&self) -> MeasurementConfig {
-        MeasurementConfig {
-            samples: self.samples,
-            tick: self.tick.unwrap_or(TICK),
-        }
     }
 
     /// Returns the limits of the monitoring plugin, `None` if it is not asked for.
@@ -270,17 +334,23 @@ impl OffsetArgs {
         }
     }
 
+    /// Returns the maximum time of one measurement, and whether the plugin repeats it until then.
+    pub fn deadline(&self) -> (Duration, bool) {
+        let default = self.watch.unwrap_or(DEADLINE);
+        (self.deadline.unwrap_or(default), self.deadline.is_some())
+    }
+
     /// Connects to the chronyd of `--chrony`.
     ///
     /// # Errors
     ///
     /// Those of [`ChronyFeed::new`].
-    pub fn feed(&self) -> Result<Option<ChronyFeed>, Error> {
+    pub fn feed(&self) -> Result<Option<Feed>, Error> {
         let Some(path) = &self.chrony else {
             return Ok(None);
         };
         match ChronyFeed::new(path.clone()) {
-            Ok(feed) => Ok(Some(feed)),
+            Ok(chronyd) => Ok(Some(Feed::new(chronyd, self.max_bound))),
             Err(source) => Err(Error::Chrony {
                 path: path.clone(),
                 source,
@@ -300,7 +370,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a limit or a tick: seconds, 0 included, to nanoseconds.
+/// Parses a tick: seconds, 0 and 1 included, to nanoseconds.
+fn tick(text: &str) -> Result<Nanos, String> {
+    let tick = nonnegative_seconds(text).ok();
+    tick.filter(|tick| *tick <= SECOND)
+        .ok_or_else(|| "not a number of seconds from 0 to 1".to_owned())
+}
+
+/// Parses a limit: seconds, 0 included, to nanoseconds.
 fn nonnegative_seconds(text: &str) -> Result<Nanos, String> {
     match text.parse::<f64>() {
         Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),

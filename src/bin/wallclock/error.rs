@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use wallclock::cli::args::USAGE_STATUS;
 use wallclock::client::query::{ClientError, MAX_FORMAT_LEN};
 use wallclock::clock::ZoneError;
-use wallclock::endpoint::Endpoint;
 use wallclock::strftime::FormatError;
 
 /// Why the program fails, one variant for each step.
@@ -26,13 +25,6 @@ pub enum Error {
     Chrony { path: PathBuf, source: io::Error },
     #[error("read the local time zone")]
     Zone(#[from] ZoneError),
-    #[error("resolve {endpoint}")]
-    Resolve {
-        endpoint: Endpoint,
-        source: io::Error,
-    },
-    #[error("{endpoint}: no IPv{version} address")]
-    NoAddress { endpoint: Endpoint, version: u8 },
     #[error(transparent)]
     Query(#[from] ClientError),
     #[error("catch signals")]
@@ -53,9 +45,7 @@ impl Error {
             | Error::WarnAboveCritical
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
-            Error::Resolve { .. }
-            | Error::NoAddress { .. }
-            | Error::Query(ClientError::NoResponse(_)) => 3,
+            Error::Query(ClientError::NoResponse(_)) => 3,
         }
     }
 }

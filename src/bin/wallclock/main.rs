@@ -3,6 +3,7 @@
 
 mod args;
 mod error;
+mod feed;
 mod offset;
 mod output;
 mod servers;
@@ -62,8 +63,8 @@ fn print_generated(mode: GenerateMode) -> Result<u8, Error> {
 /// Queries the servers and prints the time of the first that responds.
 fn print_time(args: &Args) -> Result<u8, Error> {
     let format = args.format()?;
-    let servers = servers::addresses(args)?;
-    let response = query(&servers, &format, args.retry_policy())?;
+    let mut servers = servers::resolver(args);
+    let response = query(&mut servers, &format, args.retry_policy())?;
     print_line(&response.text)?;
     Ok(0)
 }

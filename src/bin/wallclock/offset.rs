@@ -10,27 +10,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use wallclock::client::chrony::ChronyFeed;
-use wallclock::client::measure::measure_all;
-use wallclock::client::query::RetryPolicy;
+use wallclock::client::clocks::raw_time;
+use wallclock::client::measure::{HostClocks, MeasureError, measure_all};
+use wallclock::client::resolve::Resolver;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
-use wallclock::offset::{Estimate, MeasurementConfig, Offset, SECOND};
+use wallclock::offset::{MeasurementConfig, Nanos, Precision, ServerClock};
 use wallclock::report::plot::Plot;
 use wallclock::report::units::format_duration;
-use wallclock::report::{Limits, Report, ServerResult, Status, Summary};
+use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Status, Summary};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
-use crate::output::print_line;
+use crate::feed::Feed;
+use crate::output::{print_line, print_line_at};
 use crate::servers;
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Minimum time between two measurements of a monitoring plugin that has no status yet.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
@@ -40,35 +45,32 @@ pub fn run(args: &Args) -> Result<u8, Error> {
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
-    let servers = match (servers::addresses(args), limits) {
-        (Ok(servers), _) => servers,
-        (Err(error), None) => return Err(error),
-        (Err(error), Some(_)) => {
-            // A monitoring system reads only standard output.
-            print_line(Status::Unknown.plugin_line(&error_chain(&error)).as_bytes())?;
-            return Ok(Status::Unknown as u8);
-        }
-    };
-    let command = OffsetCommand {
-        servers,
-        config: offset_args.measurement_config(),
-        retry_policy: args.retry_policy(),
+    let (time_limit, repeat) = offset_args.deadline();
+    let mut command = OffsetCommand {
+        servers: servers::resolver(args),
+        config: args.measurement_config(),
+        time_limit,
     };
     if let Some(interval) = offset_args.watch {
         match command.watch(interval, offset_args.json, Clock::local()?, feed)? {}
     }
-    let report = command.run();
     match limits {
-        Some(limits) => print_check(&report, limits),
-        None if offset_args.json => print_json(&report),
-        None => print_text(&report),
+        Some(limits) if repeat => print_check(&command.run_until_status(limits), limits),
+        Some(limits) => print_check(&command.run(), limits),
+        None if offset_args.json => print_json(&command.run()),
+        None => print_text(&command.run()),
     }
 }
 
 /// Prints the line of a monitoring plugin. Returns its status.
 fn print_check(report: &Report, limits: Limits) -> Result<u8, Error> {
     let (status, line) = report.check(limits);
-    print_line(line.as_bytes())?;
+    let level = match status {
+        Status::Ok => Level::Info,
+        Status::Warning => Level::Warn,
+        Status::Critical | Status::Unknown => Level::Error,
+    };
+    print_line_at(level, &line)?;
     Ok(status as u8)
 }
 
@@ -92,49 +94,70 @@ fn print_text(report: &Report) -> Result<u8, Error> {
 fn status(report: &Report) -> u8 {
     match report.agreed() {
         Some(_) => 0,
-        None if report.any_offset() => 1,
+        None if report.is_contradictory() => 1,
         None => 3,
     }
 }
 
 /// Which servers to measure, and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OffsetCommand {
     /// The servers, all measured at the same time.
-    pub servers: Vec<SocketAddr>,
-    /// The samples to take from each.
+    pub servers: Resolver,
+    /// The samples to take from each address.
     pub config: MeasurementConfig,
-    /// The retries for each.
-    pub retry_policy: RetryPolicy,
+    /// The maximum time of a measurement.
+    pub time_limit: Duration,
 }
 
 impl OffsetCommand {
+    /// Measures all servers until the status of a monitoring plugin is not UNKNOWN, or until the
+    /// time limit.
+    fn run_until_status(&mut self, limits: Limits) -> Report {
+        let deadline = Instant::now() + self.time_limit;
+        loop {
+            let next = Instant::now() + REPEAT_INTERVAL;
+            let report = self.run_until(deadline);
+            let (status, _) = report.check(limits);
+            if status != Status::Unknown || next.max(Instant::now()) >= deadline {
+                return report;
+            }
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Measures all servers once, within the time limit.
+    fn run(&mut self) -> Report {
+        self.run_until(Instant::now() + self.time_limit)
+    }
+
     /// Measures all servers once.
     ///
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
     /// that is a terminal.
-    pub fn run(&self) -> Report {
+    fn run_until(&mut self, deadline: Instant) -> Report {
         let terminal = io::stderr().is_terminal();
         let last_update = Mutex::new(None::<Instant>);
-        let progress = |server: SocketAddr, offset: Offset| {
+        let progress = |server: SocketAddr, clock: ServerClock| {
             let mut last_update = locked(&last_update);
             let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
-            if terminal && offset.resolution >= SECOND && due {
-                let bound = format_duration(offset.estimate.interval.bound());
+            if terminal && clock.precision == Precision::Seconds && due {
+                let bound = format_duration(clock.estimate.interval.bound());
                 eprint!("\r{server}  ± {bound}\x1b[K");
                 *last_update = Some(Instant::now());
             }
         };
-        let results = measure_all(&self.servers, self.config, self.retry_policy, &progress);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let config = MeasurementConfig {
+            // A day at most.
+            deadline: Some(raw_time() + left.as_nanos() as Nanos),
+            ..self.config
+        };
+        let (hosts, now) = measure_all(&mut self.servers, config, &progress);
         if locked(&last_update).is_some() {
             eprint!("\r\x1b[K");
         }
-        let to_server_result = |(server, result): (&SocketAddr, Result<_, _>)| ServerResult {
-            name: server.to_string(),
-            outcome: result.map_err(|error| error_chain(&error)),
-        };
-        let results = self.servers.iter().zip(results);
-        Report::new(results.map(to_server_result).collect())
+        Report::new(hosts.into_iter().map(to_host_result).collect(), now)
     }
 
     /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
@@ -146,21 +169,20 @@ impl OffsetCommand {
     ///
     /// Standard output is closed, or the signals can't be caught.
     pub fn watch(
-        &self,
+        &mut self,
         interval: Duration,
         json: bool,
         clock: Clock,
-        feed: Option<ChronyFeed>,
+        mut feed: Option<Feed>,
     ) -> Result<Infallible, Error> {
         let terminal = io::stdout().is_terminal();
         let summary = Arc::new(Mutex::new(Summary::default()));
         exit_on_signal(Arc::clone(&summary), !json, terminal).map_err(Error::Signals)?;
         let mut formatter = LineFormatter::new(clock, terminal);
-        let mut feed = feed.map(Feed::new);
         let mut due = Instant::now();
         loop {
             let report = self.run();
-            let estimate = report.agreed();
+            let offset = report.agreed();
             let line = if json {
                 report.json()
             } else {
@@ -169,15 +191,42 @@ impl OffsetCommand {
             {
                 // The lock keeps the summary out of the middle of a line.
                 let mut summary = locked(&summary);
-                summary.add(estimate);
+                summary.add(offset, report.now());
                 print_line(line.trim_end().as_bytes())?;
             }
-            if let (Some(feed), Some(estimate)) = (&mut feed, estimate) {
-                feed.send(estimate);
+            if let Some(feed) = &mut feed {
+                feed.send(&report);
             }
             due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+/// A server without an address has one result, which is named like the server.
+fn to_host_result(HostClocks { name, addresses }: HostClocks) -> HostResult {
+    let addresses = match addresses {
+        Ok(addresses) => addresses.into_iter().map(to_address_result).collect(),
+        Err(error) => vec![AddressResult {
+            name: name.clone(),
+            outcome: Err(Failure {
+                reason: error_chain(&error),
+                is_contradiction: false,
+            }),
+        }],
+    };
+    HostResult { name, addresses }
+}
+
+fn to_address_result(
+    (address, result): (SocketAddr, Result<ServerClock, MeasureError>),
+) -> AddressResult {
+    AddressResult {
+        name: address.to_string(),
+        outcome: result.map_err(|error| Failure {
+            reason: error_chain(&error),
+            is_contradiction: matches!(error, MeasureError::Contradiction { .. }),
+        }),
     }
 }
 
@@ -202,10 +251,10 @@ impl LineFormatter {
     fn format(&mut self, report: &Report) -> String {
         let time = self.time();
         let (offset, remark) = report.offset_and_remark();
-        let Some(estimate) = report.agreed().filter(|_| self.terminal) else {
+        let Some(interval) = report.agreed().filter(|_| self.terminal) else {
             return format!("{time}  {offset}{remark}");
         };
-        let (ruler, bar) = self.plot.draw(estimate.interval);
+        let (ruler, bar) = self.plot.draw(interval);
         // Wide enough for most offsets, so that the bars are aligned.
         let head = format!("{time}  {offset:25}  ");
         let width = head.chars().count();
@@ -230,33 +279,6 @@ impl LineFormatter {
     }
 }
 
-/// Sends offsets to chronyd and reports failures.
-struct Feed {
-    chronyd: ChronyFeed,
-    failed: bool,
-}
-
-impl Feed {
-    fn new(chronyd: ChronyFeed) -> Feed {
-        Feed {
-            chronyd,
-            failed: false,
-        }
-    }
-
-    /// Sends one sample. Of several failures in a row only the first is reported, because a restart
-    /// of chronyd is over soon.
-    fn send(&mut self, estimate: Estimate) {
-        let result = self.chronyd.send(estimate);
-        if let Err(error) = &result
-            && !self.failed
-        {
-            eprintln!("wallclock: feed chronyd: {error}");
-        }
-        self.failed = result.is_err();
-    }
-}
-
 /// Starts a thread that waits for SIGINT or SIGTERM, prints the summary if `print` is set, and ends
 /// the process with status 0 if any measurement had an offset, else 3.
 fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> io::Result<()> {
@@ -264,7 +286,7 @@ fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> 
     for signal in [SIGINT, SIGTERM] {
         pipe::register(signal, sender.try_clone()?)?;
     }
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         // It blocks until a signal arrives. The result does not matter.
         let _ = receiver.read(&mut [0]);
         let summary = locked(&summary);
@@ -274,7 +296,7 @@ fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> 
             let _ = write!(io::stdout(), "{newline}{}", summary.text());
         }
         process::exit(if summary.any_offset() { 0 } else { 3 });
-    });
+    })?;
     Ok(())
 }
 

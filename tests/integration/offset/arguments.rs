@@ -16,8 +16,11 @@ fn wrong_use_is_one_line_and_status_2() {
         &["--watch", "0"],
         &["--watch", "--warn", "1"],
         &["--json", "--warn", "1"],
-        &["--chrony", "/run/chrony/wall.sock"],
-        &["--watch", "--chrony", "/nonexistent/wall.sock"],
+        &["--chrony", "/run/chrony/wall.sock", "-s", "::1"],
+        &["--watch", "--chrony", "/nonexistent/wall.sock", "-s", "::1"],
+        &["--watch", "--chrony", "/dev/log"],
+        &["--watch", "--max-bound", "1"],
+        &["--offset", "--deadline", "0"],
         &["--offset", "--tick", "-1"],
     ] {
         let output = wallclock().args(arguments).output();

@@ -1,17 +1,19 @@
 //! `--chrony`: a real chronyd accepts the samples.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use support::{
     HANG_TIMEOUT, Process, TempDir, libfaketime_or_skip, scratch_dir, skip, skip_without, wallclock,
 };
 
 use super::clients::stdout;
-use super::servers::shifted_server;
+use super::servers::{shifted_server, slow_server};
 
 /// Waits until a condition holds. chronyd takes some polls to select a source.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -69,6 +71,8 @@ fn chronyd_selects_the_server_and_shows_its_offset() {
     let mut watch = wallclock();
     watch
         .args(["--server", &address.to_string(), "--watch", "0.25"])
+        // However busy this machine is.
+        .args(["--timeout", "60", "--deadline", "60", "--max-bound", "60"])
         .arg("--chrony")
         .arg(&sample_socket);
     let _watch = Process::start(watch.stdout(Stdio::null()));
@@ -86,4 +90,39 @@ fn chronyd_selects_the_server_and_shows_its_offset() {
     let offset = sources.split(',').nth(8).map(str::parse::<f64>);
     let offset = offset.expect("a field").expect("an offset");
     assert!((offset + shift).abs() <= 0.5, "{sources}");
+}
+
+/// Runs `--watch --chrony` for some measurements of a server whose responses take 50 ms. Returns
+/// whether chronyd would have got a sample.
+fn is_sent(arguments: &[&str]) -> bool {
+    let address = slow_server(Duration::from_millis(50));
+    let directory = TempDir::new("feed");
+    let path = directory.path().join("wall.sock");
+    let chronyd = UnixDatagram::bind(&path).expect("a socket");
+    chronyd.set_nonblocking(true).expect("non-blocking");
+    let mut watch = wallclock();
+    watch
+        .args(["--server", &address.to_string(), "--watch", "0.1", "--json"])
+        .args(["--timeout", "60", "--deadline", "60", "--chrony"])
+        .arg(&path)
+        .args(arguments)
+        .stdout(Stdio::piped());
+    let mut child = watch.spawn().expect("wallclock starts");
+    let stdout = child.stdout.take().expect("a pipe");
+    let objects = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>();
+    // A sample is sent after the line of its measurement.
+    for object in objects.take(3) {
+        let object = object.expect("JSON");
+        assert!(object["bound"].as_f64() >= Some(0.025), "{object}");
+    }
+    child.kill().expect("a child");
+    child.wait().expect("a child");
+    chronyd.recv(&mut [0; 64]).is_ok()
+}
+
+#[test]
+fn wide_bound_is_not_sent_to_chronyd() {
+    assert!(!is_sent(&[]));
+    assert!(!is_sent(&["--max-bound", "0.02"]));
+    assert!(is_sent(&["--max-bound", "60"]));
 }

@@ -7,17 +7,34 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::{HANG_TIMEOUT, program, wallclock, wallclock_long_timeout};
+use wallclock::client::clocks::read_clocks;
 use wallclock::client::measure;
-use wallclock::client::query::RetryPolicy;
-use wallclock::offset::{MeasurementConfig, Offset};
+use wallclock::offset::{Interval, MeasurementConfig, ServerClock};
+
+use super::servers::to_nanos;
+
+/// A measurement by the library.
+#[derive(Debug)]
+pub struct Measured {
+    pub clock: ServerClock,
+    /// The server's clock minus the wall clock, at the end.
+    pub offset: Interval,
+}
 
 /// Measures with the library.
-pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Offset {
-    let policy = RetryPolicy {
-        timeout: HANG_TIMEOUT,
+pub fn measure(server: SocketAddr, config: MeasurementConfig) -> Measured {
+    let config = MeasurementConfig {
+        timeout: to_nanos(HANG_TIMEOUT),
         attempts: 1,
+        ..config
     };
-    measure::measure(server, config, policy, &|_| ()).expect("an offset")
+    let clock = measure::measure(server, config, &|_| ()).expect("an offset");
+    let now = read_clocks();
+    let offset = clock.estimate.aged_to(now.after);
+    Measured {
+        clock,
+        offset: offset.minus(now.wall_minus_raw()),
+    }
 }
 
 /// Runs `wallclock` with these servers.
@@ -28,6 +45,11 @@ pub fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
     };
     for server in servers {
         command.args(["--server", &server.to_string()]);
+    }
+    // A plugin with a deadline measures again. Others end with their measurement.
+    let is_plugin = ["--warn", "--critical"].map(|option| arguments.contains(&option));
+    if is_plugin == [false, false] && !arguments.contains(&"--deadline") {
+        command.args(["--deadline", &HANG_TIMEOUT.as_secs().to_string()]);
     }
     command
         .args(arguments)

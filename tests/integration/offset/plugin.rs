@@ -1,7 +1,10 @@
 //! The monitoring plugin: its line follows the Monitoring Plugins Development Guidelines, sections
 //! 2.1 and 2.6, and its exit status is the word in the line.
 
-use support::{closed_port, libfaketime_or_skip, start_daemon, wallclock};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+
+use support::{TempDir, closed_port, libfaketime_or_skip, start_daemon, wallclock};
 
 use super::clients::{run, stdout};
 use super::servers::shifted_server;
@@ -104,4 +107,24 @@ fn plugin_with_an_unknown_host_is_unknown() {
     assert_eq!(output.status.code(), Some(3));
     let status = parse_line(&line).map(|(status, _)| status);
     assert_eq!(status.as_deref(), Ok("UNKNOWN"), "{line}");
+}
+
+// As systemd(1) sets it for a unit whose output goes to the journal.
+#[test]
+fn plugin_line_has_its_priority_in_the_journal() {
+    let (_closed, address) = closed_port();
+    let directory = TempDir::new("journal");
+    let path = directory.path().join("stream");
+    let stream = File::create(&path).expect("a file");
+    let metadata = stream.metadata().expect("a file");
+    let journal = format!("{}:{}", metadata.dev(), metadata.ino());
+    let mut command = wallclock();
+    command
+        .args(["--server", &address.to_string(), "--warn", "1"])
+        .env("JOURNAL_STREAM", journal)
+        .stdout(stream);
+    let status = command.status().expect("wallclock starts");
+    assert_eq!(status.code(), Some(3));
+    let line = fs::read_to_string(&path).expect("a file");
+    assert!(line.starts_with("<3>WALLCLOCK UNKNOWN: "), "{line}");
 }

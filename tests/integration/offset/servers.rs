@@ -4,9 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use support::{Process, repository, skip_without, wallclockd};
+use wallclock::offset::{Nanos, SECOND};
 
 /// The command with its wall clock shifted by so many seconds.
 pub fn shifted<'a>(command: &'a mut Command, library: &Path, shift: &str) -> &'a mut Command {
@@ -57,4 +58,87 @@ pub fn whole_second_server(lag: Duration) -> SocketAddr {
         }
     });
     address
+}
+
+/// Nanoseconds since 1970 by this machine's clock.
+pub fn wall_clock() -> Nanos {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    to_nanos(since_epoch.expect("a time after 1970"))
+}
+
+pub fn to_nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).expect("less than an age")
+}
+
+/// Starts a thread that sends what `respond` makes of each request and its number, from 1.
+pub fn scripted_server(
+    address: &str,
+    mut respond: impl FnMut(&str, usize) -> Option<String> + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind(address).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket");
+    thread::spawn(move || {
+        let mut request = [0; 2048];
+        for number in 1.. {
+            let Ok((length, client)) = socket.recv_from(&mut request) else {
+                return;
+            };
+            let request = String::from_utf8_lossy(&request[..length]);
+            if let Some(response) = respond(&request, number) {
+                let _ = socket.send_to(response.as_bytes(), client);
+            }
+        }
+    });
+    address
+}
+
+/// The response of a server that supports nanoseconds.
+pub fn with_nanoseconds(request: &str, time: Nanos) -> String {
+    let seconds = time.div_euclid(SECOND).to_string();
+    let nanos = format!("{:09}", time.rem_euclid(SECOND));
+    request.replace("%s", &seconds).replace("%N", &nanos)
+}
+
+/// The response of a server that supports only whole seconds.
+pub fn with_seconds(request: &str, time: Nanos) -> String {
+    request.replace("%s", &time.div_euclid(SECOND).to_string())
+}
+
+/// A clock that runs at a rate of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct SlewedClock {
+    start: Instant,
+    wall_at_start: Nanos,
+    ppm: Nanos,
+}
+
+impl SlewedClock {
+    /// Starts a clock that reads the same as this machine's, and runs faster by so many ppm.
+    pub fn new(ppm: Nanos) -> Self {
+        Self {
+            start: Instant::now(),
+            wall_at_start: wall_clock(),
+            ppm,
+        }
+    }
+
+    pub fn read(self) -> Nanos {
+        let elapsed = to_nanos(self.start.elapsed());
+        self.wall_at_start + elapsed + elapsed * self.ppm / 1_000_000
+    }
+
+    /// Its offset from this machine's clock when that reads `wall`, in seconds.
+    pub fn offset_at(self, wall: f64) -> f64 {
+        let start = self.wall_at_start as f64 / 1e9;
+        (wall - start) * self.ppm as f64 / 1e6
+    }
+}
+
+/// A server with nanoseconds, whose responses are late.
+pub fn slow_server(delay: Duration) -> SocketAddr {
+    scripted_server("127.0.0.1:0", move |request, _| {
+        let response = with_nanoseconds(request, wall_clock());
+        thread::sleep(delay);
+        Some(response)
+    })
 }

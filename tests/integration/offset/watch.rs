@@ -3,18 +3,21 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use support::{skip_without, start_daemon, wallclock};
+use wallclock::offset::SECOND;
 
 use super::clients::{contains, run_on_terminal};
+use super::servers::{scripted_server, wall_clock, with_nanoseconds};
 
 /// `wallclock --watch` with a short pause between measurements, to a pipe.
 fn watch(server: SocketAddr) -> Command {
     let mut command = wallclock();
     command
         .args(["--server", &server.to_string(), "--watch", "0.05"])
-        .args(["--timeout", "60"])
+        .args(["--timeout", "60", "--deadline", "60"])
         .stdout(Stdio::piped());
     command
 }
@@ -52,7 +55,7 @@ fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
         return;
     }
     let (_server, address) = start_daemon();
-    let arguments = format!("--server {address} --watch 0.05 --timeout 60");
+    let arguments = format!("--server {address} --watch 0.05 --timeout 60 --deadline 60");
     let is_enough = |screen: &str| screen.matches(" s ± ").count() >= 6;
     let (screen, status) = run_on_terminal(&arguments, is_enough);
     println!("{screen}");
@@ -121,4 +124,47 @@ fn watch_as_json_prints_one_object_a_measurement() {
     }
     child.kill().expect("a child");
     child.wait().expect("a child");
+}
+
+// The clock of the server is stepped by -10 s. A step is no drift.
+#[test]
+fn watch_names_a_step_and_counts_it_to_no_drift() {
+    let start = Instant::now();
+    let server = scripted_server("127.0.0.1:0", move |request, _| {
+        let step = if start.elapsed().as_millis() < 700 {
+            0
+        } else {
+            -10
+        };
+        Some(with_nanoseconds(request, wall_clock() + step * SECOND))
+    });
+    let mut child = watch(server).spawn().expect("wallclock starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let (mut text, mut chunk, mut is_signalled) = (String::new(), [0; 256], false);
+    while let Ok(length @ 1..) = stdout.read(&mut chunk) {
+        text += &String::from_utf8_lossy(&chunk[..length]);
+        if start.elapsed().as_millis() > 2_500
+            && text.contains(" -10.0") | text.contains(" -9.9")
+            && !is_signalled
+        {
+            is_signalled = true;
+            let kill = format!("kill -TERM {}", child.id());
+            let status = Command::new("sh").args(["-c", &kill]).status();
+            assert!(status.expect("sh starts").success());
+        }
+    }
+    println!("{text}");
+    child.wait().expect("a child");
+    assert!(text.contains("server's clock was stepped"), "{text}");
+    let drift = text.lines().find(|line| line.contains("ran apart by"));
+    if let Some(drift) = drift {
+        let (_, range) = drift.split_once("ran apart by ").expect("a range");
+        let low: f64 = range
+            .split(' ')
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        assert!(low > -100_000.0, "{text}");
+    }
 }

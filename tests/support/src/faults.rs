@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::preload;
+
 /// The system calls of the daemon's loop, in the order of faults.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -38,21 +40,9 @@ pub enum ClockStatus {
 /// The path of the preloaded library, compiled once; `None` without a C compiler.
 pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let compile = || {
-        // Written under a name of this process and renamed: another test program may compile it at
-        // the same time, or have it loaded.
-        let path = crate::scratch_dir().join("faults.so");
-        let new_path = path.with_extension(std::process::id().to_string());
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&new_path)
-            .arg(source)
-            .status();
-        (compiled.is_ok_and(|status| status.success()) && fs::rename(&new_path, &path).is_ok())
-            .then_some(path)
-    };
-    LIBRARY.get_or_init(compile).as_deref()
+    LIBRARY
+        .get_or_init(|| preload::compile("faults.c"))
+        .as_deref()
 }
 
 /// The faults of one process, in a file that it maps.

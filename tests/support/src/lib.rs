@@ -6,9 +6,11 @@ pub mod faults;
 pub mod flood;
 mod namespace;
 mod pattern;
+mod preload;
 mod process;
 mod procfs;
 mod programs;
+mod resolver;
 mod skip;
 pub mod skipped;
 mod sockets;
@@ -24,6 +26,7 @@ pub use programs::{
     program, repository, scratch_dir, start_daemon, start_daemon_with, wallclock,
     wallclock_long_timeout, wallclockd,
 };
+pub use resolver::Resolver;
 pub use skip::{
     has_program, libfaketime_or_skip, skip, skip_without, skip_without_ipv6,
     skip_without_namespaces,

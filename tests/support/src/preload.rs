@@ -1,0 +1,20 @@
+//! Compiles the libraries that tests preload into a program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Compiles a C file of this crate. Returns the library's path, `None` without a C compiler.
+pub fn compile(source: &str) -> Option<PathBuf> {
+    // Written under a name of this process and renamed: another test program may compile it at the
+    // same time, or have it loaded.
+    let path = crate::scratch_dir().join(source).with_extension("so");
+    let new_path = path.with_extension(std::process::id().to_string());
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&new_path)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
+        .status();
+    (compiled.is_ok_and(|status| status.success()) && fs::rename(&new_path, &path).is_ok())
+        .then_some(path)
+}
