@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// The port of the protocol.
@@ -30,6 +30,19 @@ pub enum EndpointError {
     /// A bracket is missing, or the text after it is not a colon and a port.
     #[error("brackets enclose an IPv6 address, as in [::1]:9527")]
     Brackets,
+    /// A link-local address, which every interface has, without an interface.
+    #[error("{0} needs its interface, as in {0}%eth0")]
+    NoInterface(Ipv6Addr),
+}
+
+impl Default for Endpoint {
+    /// The default port of this machine.
+    fn default() -> Endpoint {
+        Endpoint {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: DEFAULT_PORT,
+        }
+    }
 }
 
 impl FromStr for Endpoint {
@@ -41,6 +54,11 @@ impl FromStr for Endpoint {
         let (host, port) = split_port(text)?;
         if host.is_empty() {
             return Err(EndpointError::NoHost);
+        }
+        if let Ok(address) = host.parse::<Ipv6Addr>()
+            && address.is_unicast_link_local()
+        {
+            return Err(EndpointError::NoInterface(address));
         }
         if host.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(EndpointError::Number(host.to_owned()));
@@ -91,6 +109,13 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the host's name, `None` if the host is an address.
+    pub fn name(&self) -> Option<&str> {
+        // Only an IPv6 address has colons, also one with a zone.
+        let is_address = self.host.contains(':') || self.literal().is_some();
+        (!is_address).then_some(&self.host)
+    }
+
     /// Returns the address if the host is one, for which no name has to be resolved.
     pub fn literal(&self) -> Option<SocketAddr> {
         let address = self.host.parse::<IpAddr>().ok()?;
@@ -167,6 +192,25 @@ mod tests {
             );
         }
         assert_eq!(parse("clock:"), Err(EndpointError::Port(String::new())));
+    }
+
+    #[test]
+    fn a_link_local_address_needs_an_interface() {
+        let error = EndpointError::NoInterface("fe80::1".parse().expect("an address"));
+        for text in ["fe80::1", "[fe80::1]", "[fe80::1]:5"] {
+            assert_eq!(parse(text), Err(error.clone()));
+        }
+    }
+
+    #[test]
+    fn only_a_name_is_a_name() {
+        let has_name = |text: &str| text.parse().map(|host: Endpoint| host.name().is_some());
+        for text in ["10.0.0.1", "::1", "[::1]:5", "fe80::1%lo"] {
+            assert_eq!(has_name(text), Ok(false), "{text}");
+        }
+        for text in ["clock", "clock.example:5", "10.0.0.1.example"] {
+            assert_eq!(has_name(text), Ok(true), "{text}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@
 //! | [`offset`] | the offset of a server's clock: intervals, when to send which request; pure | |
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
 //! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
-//! | [`client`] | requests and retries, measurements | protocol, offset, strftime |
+//! | [`client`] | requests, measurements | protocol, offset, strftime, endpoint, error |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |

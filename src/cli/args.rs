@@ -133,7 +133,7 @@ fn without_empty_variables(command: Command) -> Command {
     })
 }
 
-/// Returns the first paragraph of clap's message as one line. The others hold tips and a reminder
+/// Returns the first paragraph of clap's message and its tips as one line. The rest is a reminder
 /// of `--help`.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -142,7 +142,12 @@ fn one_line(error: &clap::Error) -> String {
         .trim_start_matches("error: ")
         .split_whitespace()
         .collect();
-    words.join(" ")
+    let mut line = words.join(" ");
+    for tip in text.lines().filter_map(|line| line.strip_prefix("  tip: ")) {
+        line.push_str("; ");
+        line.push_str(tip);
+    }
+    line
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clocks::{raw_time, read_clocks, sleep_until};
-use super::query::{QueryError, UdpClient};
+use super::query::{QueryError, UdpClient, random_wait};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
@@ -238,7 +238,11 @@ pub fn measure(
     let mut last_error = MeasureError::Deadline;
     while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
         sleep_until(at);
-        match take_sample(&client, &measurement, to_duration(timeout)) {
+        let timeout = match measurement.may_shorten_timeout() {
+            true => random_wait(to_duration(timeout)),
+            false => to_duration(timeout),
+        };
+        match take_sample(&client, &measurement, timeout) {
             Ok(sample) => {
                 let outcome = measurement.add_sample(&sample);
                 if let Some(clock) = measurement.result() {

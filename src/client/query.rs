@@ -2,9 +2,11 @@
 //!
 //! Each try puts a random literal, the *tag*, before its format. strftime copies it into the
 //! response, so a response that does not start with the tag of the current try is late, stray or
-//! forged, and is dropped.
+//! forged, and is dropped. An error response has no tag: it is believed only if no response with
+//! the tag follows it soon.
 
-use std::hash::{BuildHasher, RandomState};
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ pub const TAG_LEN: usize = 17;
 /// The longest format that fits into a request after its tag, in bytes.
 pub const MAX_FORMAT_LEN: usize = MAX_REQUEST_LEN - TAG_LEN;
 
+/// The shortest wait for a response with the tag after an error response, which has none. It is
+/// what an honest refusal costs.
+const MIN_DOUBT: Duration = Duration::from_millis(50);
+
 /// Large enough for any datagram: other servers may send more than wallclockd does.
 const RECV_BUF_SIZE: usize = 65_536;
 
@@ -33,7 +39,7 @@ pub enum QueryError {
     Refused(String),
     /// A response with more `%` than the format produces: the server copies directives that it
     /// does not know.
-    #[error("the server does not know this format, its response is {0:?}")]
+    #[error("the server does not know this format, its response is \"{0}\"")]
     UnexpandedFormat(String),
     /// No response to this try in time.
     #[error("no response within {} s", .0.as_secs_f64())]
@@ -41,16 +47,29 @@ pub enum QueryError {
     /// The kernel did not send the request, or reported a closed port or an unreachable host.
     #[error(transparent)]
     Socket(#[from] io::Error),
+    /// The kernel has no random numbers for the tag.
+    #[error("get random numbers")]
+    Random(#[source] getrandom::Error),
 }
 
 impl QueryError {
+    /// Whether the server may know another format.
+    fn is_about_the_format(&self) -> bool {
+        match self {
+            QueryError::Refused(_) => !self.is_not_synchronised(),
+            QueryError::UnexpandedFormat(_) => true,
+            QueryError::Timeout(_) | QueryError::Socket(_) | QueryError::Random(_) => false,
+        }
+    }
+
     /// Whether the server refused because its clock is not synchronised.
     fn is_not_synchronised(&self) -> bool {
         match self {
             QueryError::Refused(reason) => *reason == ErrorReason::NotSynchronised.to_string(),
-            QueryError::UnexpandedFormat(_) | QueryError::Timeout(_) | QueryError::Socket(_) => {
-                false
-            }
+            QueryError::UnexpandedFormat(_)
+            | QueryError::Timeout(_)
+            | QueryError::Socket(_)
+            | QueryError::Random(_) => false,
         }
     }
 }
@@ -61,6 +80,7 @@ impl QueryError {
 pub struct UdpClient {
     socket: UdpSocket,
     server: SocketAddr,
+    longest_round_trip: Cell<Duration>,
 }
 
 /// The response to a request.
@@ -88,7 +108,11 @@ impl UdpClient {
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(server)?;
-        Ok(UdpClient { socket, server })
+        Ok(UdpClient {
+            socket,
+            server,
+            longest_round_trip: Cell::default(),
+        })
     }
 
     /// Returns the server's address.
@@ -98,6 +122,10 @@ impl UdpClient {
 
     /// Sends one request and waits for its response.
     ///
+    /// A host that does not see the request can forge an error response, but not the tag. So an
+    /// error response counts only if no response with the tag follows it within the longest round
+    /// trip so far, at least 50 ms, or until the time-out.
+    ///
     /// # Errors
     ///
     /// See [`QueryError`]. After a time-out or a socket error another try may succeed.
@@ -106,16 +134,17 @@ impl UdpClient {
         format: &Format<'_>,
         timeout: Duration,
     ) -> Result<QueryResponse, QueryError> {
-        let tag = new_tag();
+        let tag = new_tag()?;
         let request = [&tag[..], format.bytes()].concat();
         let mut buf = vec![0; RECV_BUF_SIZE];
         let start = Instant::now();
         let sent_at = raw_time();
         self.socket.send(&request)?;
+        let (mut wait, mut refusal) = (timeout, None);
         loop {
-            let left = timeout.saturating_sub(start.elapsed());
+            let left = wait.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(QueryError::Timeout(timeout));
+                return Err(refusal.unwrap_or(QueryError::Timeout(timeout)));
             }
             self.socket.set_read_timeout(Some(left))?;
             let length = match self.socket.recv(&mut buf) {
@@ -132,12 +161,23 @@ impl UdpClient {
                 Err(error) => return Err(error.into()),
             };
             let received_at = raw_time();
-            if let Some(text) = parse_response(&buf[..length], &tag, format) {
-                return text.map(|text| QueryResponse {
-                    text: text.to_owned(),
-                    sent_at,
-                    received_at,
-                });
+            let round_trip = start.elapsed();
+            match parse_response(&buf[..length], &tag, format) {
+                Some(Err(error @ QueryError::Refused(_))) if refusal.is_none() => {
+                    let doubt = self.longest_round_trip.get().max(MIN_DOUBT);
+                    wait = timeout.min(round_trip + doubt);
+                    refusal = Some(error);
+                }
+                None | Some(Err(QueryError::Refused(_))) => {}
+                Some(text) => {
+                    let longest = self.longest_round_trip.get().max(round_trip);
+                    self.longest_round_trip.set(longest);
+                    return text.map(|text| QueryResponse {
+                        text: text.to_owned(),
+                        sent_at,
+                        received_at,
+                    });
+                }
             }
         }
     }
@@ -170,22 +210,47 @@ pub fn parse_response<'a>(
     Some(Err(QueryError::Refused(printable(reason))))
 }
 
-/// Decodes a server's bytes and replaces control characters, for output to a terminal.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace(char::is_control, "\u{fffd}")
+/// Decodes a server's bytes for a terminal. Each byte of a control character, of a character that
+/// changes the direction of the text, and of what is not UTF-8, becomes `\xHH`.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_harmful(character) {
+                escape(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
+            } else {
+                text.push(character);
+            }
+        }
+        escape(chunk.invalid(), &mut text);
+    }
+    text
+}
+
+/// Whether a character does more on a terminal than to be shown: a control character (C0, DEL, C1),
+/// a separator of lines, or a control of the direction, which can show digits in another order.
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+fn escape(bytes: &[u8], text: &mut String) {
+    for byte in bytes {
+        text.push_str(&format!("\\x{byte:02x}"));
+    }
 }
 
 /// Generates a tag: 64 random bits in hexadecimal, then a `|`.
-///
-/// The standard library takes the keys of its hash maps from the kernel's random numbers. Its keyed
-/// hash (SipHash, a pseudo-random function) of any value is as hard to guess as the keys.
-fn new_tag() -> [u8; TAG_LEN] {
+fn new_tag() -> Result<[u8; TAG_LEN], QueryError> {
     let mut tag = [b'|'; TAG_LEN];
-    let bits = RandomState::new().hash_one(Instant::now());
+    let bits = getrandom::u64().map_err(QueryError::Random)?;
     for (index, digit) in tag[..TAG_LEN - 1].iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(bits >> (4 * index) & 15) as usize];
     }
-    tag
+    Ok(tag)
 }
 
 /// How often to try, and how long to wait each time.
@@ -197,6 +262,46 @@ pub struct RetryPolicy {
     pub attempts: u32,
 }
 
+impl RetryPolicy {
+    /// How long to wait for the response to a try when so many are left, this one included.
+    ///
+    /// The last try waits for `timeout`, each other one for a random time from half of that up:
+    /// clients that failed at the same time do not all try again at the same time.
+    pub fn wait(self, attempts_left: u32) -> Duration {
+        match attempts_left {
+            0 | 1 => self.timeout,
+            _ => random_wait(self.timeout),
+        }
+    }
+}
+
+/// Returns a random part of a time-out, at least half. Without random numbers it is all of it.
+pub(super) fn random_wait(timeout: Duration) -> Duration {
+    let Ok(random) = getrandom::u32() else {
+        return timeout;
+    };
+    let part = f64::from(random) / f64::from(u32::MAX);
+    timeout.mul_f64(0.5 + part / 2.0).min(timeout)
+}
+
+/// One address of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The name that the address comes from, if it comes from one.
+    pub name: Option<String>,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} ({})", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
 /// Why no server of a list gave a time.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -204,67 +309,102 @@ pub enum ClientError {
     #[error("{server}")]
     Refused {
         /// The server.
-        server: SocketAddr,
+        server: Server,
         /// Its error response, or what its response shows.
         source: QueryError,
     },
-    /// No server responded. Holds the last error of each, as text.
-    #[error("no response: {}", .0.join("; "))]
-    NoResponse(Vec<String>),
+    /// No server responded.
+    #[error("no response{}: {}", within(waited), failed.join("; "))]
+    NoResponse {
+        /// How long it took, if any try took its time.
+        waited: Option<Duration>,
+        /// The last error of each server.
+        failed: Vec<String>,
+    },
+}
+
+fn within(waited: &Option<Duration>) -> String {
+    let seconds = waited.map(|waited| waited.as_millis() as f64 / 1000.0);
+    seconds.map_or(String::new(), |seconds| format!(" within {seconds} s"))
 }
 
 /// An address that has not responded yet.
-struct Candidate {
+struct Candidate<'a> {
+    server: Server,
     client: UdpClient,
     /// The place of its server in the list.
     number: usize,
     /// The tries so far.
     tries: u32,
+    /// The formats that it may know, at least one.
+    formats: &'a [Format<'a>],
+}
+
+impl Candidate<'_> {
+    /// Tries once. A server that does not know the format gets the next one in the same time.
+    fn query(&mut self, wait: Duration) -> Result<QueryResponse, QueryError> {
+        let start = Instant::now();
+        self.tries += 1;
+        loop {
+            let left = wait.saturating_sub(start.elapsed());
+            match self.client.query(&self.formats[0], left) {
+                Err(error) if error.is_about_the_format() && self.formats.len() > 1 => {
+                    self.formats = &self.formats[1..];
+                }
+                result => return result,
+            }
+        }
+    }
 }
 
 /// The addresses to try, in the order in which they became known.
 #[derive(Default)]
-struct Candidates {
-    left: Vec<Candidate>,
+struct Candidates<'a> {
+    left: Vec<Candidate<'a>>,
     /// All addresses so far, each of which is a candidate once.
     known: Vec<SocketAddr>,
     /// Why there is no response from the others.
     failed: Vec<String>,
 }
 
-impl Candidates {
-    /// Adds the addresses of a server.
-    fn add(&mut self, number: usize, addresses: Vec<SocketAddr>) {
-        for address in addresses {
-            if self.known.contains(&address) {
-                continue;
-            }
-            self.known.push(address);
-            match UdpClient::connect(address) {
-                Ok(client) => self.left.push(Candidate {
-                    client,
-                    number,
-                    tries: 0,
-                }),
-                Err(error) => self.failed.push(format!("{address}: {error}")),
-            }
+impl<'a> Candidates<'a> {
+    /// Adds an address of a server.
+    fn add(&mut self, number: usize, server: Server, formats: &'a [Format<'a>]) {
+        if self.known.contains(&server.address) {
+            return;
+        }
+        self.known.push(server.address);
+        match UdpClient::connect(server.address) {
+            Ok(client) => self.left.push(Candidate {
+                server,
+                client,
+                number,
+                tries: 0,
+                formats,
+            }),
+            Err(error) => self.fail(&server, &error_chain(&error)),
         }
     }
 
     /// Takes the address with the fewest tries, of several the first.
-    fn take_next(&mut self) -> Option<Candidate> {
-        let order = |(_, candidate): &(_, &Candidate)| (candidate.tries, candidate.number);
+    fn take_next(&mut self) -> Option<Candidate<'a>> {
+        let order = |(_, candidate): &(_, &Candidate<'_>)| (candidate.tries, candidate.number);
         let (index, _) = self.left.iter().enumerate().min_by_key(order)?;
         Some(self.left.remove(index))
     }
+
+    fn fail(&mut self, server: &dyn fmt::Display, reason: &str) {
+        self.failed.push(format!("{server}: {reason}"));
+    }
 }
 
-/// Tries the servers in order, once each, and repeats that until one responds.
+/// Tries the servers in order, once each, and repeats that until one responds. A server that does
+/// not know the first format is asked for the next one.
 ///
 /// A server is tried as soon as its name is resolved, while other names are still being resolved. A
 /// server with a socket error, or whose clock is not synchronised, is not tried again. One that
-/// does not respond takes `timeout` for each try, and a name is waited for as long as for one
-/// address: so the total is at most (1 + addresses) x attempts x `timeout`.
+/// does not respond takes at most `timeout` for each try, and a name is waited for as long as for
+/// one address: so the total is at most (1 + addresses) x attempts x `timeout`.
 ///
 /// # Errors
 ///
@@ -272,12 +412,13 @@ impl Candidates {
 /// counts as a refusal only if no other server responds.
 pub fn query(
     servers: &mut Resolver,
-    format: &Format<'_>,
+    formats: &[Format<'_>],
     policy: RetryPolicy,
 ) -> Result<QueryResponse, ClientError> {
-    let resolve_until = Instant::now() + policy.timeout.saturating_mul(policy.attempts);
+    let start = Instant::now();
+    let resolve_until = start + policy.timeout.saturating_mul(policy.attempts);
     let mut candidates = Candidates::default();
-    let mut unsynchronised = None;
+    let (mut unsynchronised, mut is_late) = (None, false);
     servers.begin();
     loop {
         // A request to a known address comes before the wait for a name.
@@ -287,13 +428,14 @@ pub fn query(
         };
         match servers.next(until) {
             Some((number, Ok(addresses))) => {
-                candidates.add(number, addresses);
+                for address in addresses {
+                    let name = servers.endpoint(number).name().map(str::to_owned);
+                    candidates.add(number, Server { name, address }, formats);
+                }
                 continue;
             }
             Some((number, Err(error))) => {
-                let error = error_chain(&error);
-                let failed = format!("{}: {error}", servers.endpoint(number));
-                candidates.failed.push(failed);
+                candidates.fail(servers.endpoint(number), &error_chain(&error));
                 continue;
             }
             None => {}
@@ -301,15 +443,23 @@ pub fn query(
         let Some(mut candidate) = candidates.take_next() else {
             break;
         };
-        candidate.tries += 1;
-        let server = candidate.client.server();
-        match candidate.client.query(format, policy.timeout) {
+        let wait = policy.wait(policy.attempts - candidate.tries);
+        let server = candidate.server.clone();
+        match candidate.query(wait) {
             Ok(response) => return Ok(response),
             Err(QueryError::Timeout(_)) if candidate.tries < policy.attempts => {
                 candidates.left.push(candidate);
             }
-            Err(error @ (QueryError::Timeout(_) | QueryError::Socket(_))) => {
-                candidates.failed.push(format!("{server}: {error}"));
+            Err(QueryError::Timeout(_)) => {
+                is_late = true;
+                let tries = match candidate.tries {
+                    1 => "1 try".to_owned(),
+                    tries => format!("{tries} tries"),
+                };
+                candidates.fail(&server, &tries);
+            }
+            Err(error @ (QueryError::Socket(_) | QueryError::Random(_))) => {
+                candidates.fail(&server, &error_chain(&error));
             }
             // The request is valid: another server's clock may be synchronised.
             Err(source) if source.is_not_synchronised() => {
@@ -318,8 +468,11 @@ pub fn query(
             Err(source) => return Err(ClientError::Refused { server, source }),
         }
     }
-    let mut failed = candidates.failed;
-    let unresolved = servers.unresolved();
-    failed.extend(unresolved.map(|name| format!("{name}: {}", ResolveError::Timeout)));
-    Err(unsynchronised.unwrap_or(ClientError::NoResponse(failed)))
+    for name in servers.unresolved() {
+        candidates.fail(name, &ResolveError::Timeout.to_string());
+    }
+    Err(unsynchronised.unwrap_or(ClientError::NoResponse {
+        waited: is_late.then(|| start.elapsed()),
+        failed: candidates.failed,
+    }))
 }

@@ -215,6 +215,15 @@ impl Measurement {
         }
     }
 
+    /// Whether the next request may wait for less than its time-out, because another try follows.
+    /// One that ends soon is not shortened.
+    pub fn may_shorten_timeout(&self) -> bool {
+        match self.result {
+            Some(_) => (1..self.config.attempts).contains(&self.lost),
+            None => self.lost + 1 < self.config.attempts,
+        }
+    }
+
     fn has_enough_samples(&self, result: &ServerClock) -> bool {
         match (self.config.samples, result.precision) {
             (Some(samples), _) => result.samples >= samples,
@@ -705,6 +714,26 @@ mod tests {
         }
         assert_eq!(measurement.next_action(0), Action::Done);
         assert_eq!(measurement.result(), None);
+    }
+
+    #[test]
+    fn the_last_try_is_not_shortened() {
+        let mut measurement = new_measurement(TICK);
+        let may_shorten = |measurement: &mut Measurement| {
+            let may_shorten = measurement.may_shorten_timeout();
+            measurement.add_loss();
+            may_shorten
+        };
+        for expected in [true, true, false] {
+            assert_eq!(may_shorten(&mut measurement), expected);
+        }
+        let mut simulation = Simulation::new(0, Precision::Nanoseconds);
+        measurement.add_sample(&simulation.sample(0));
+        for expected in [false, true, true, false] {
+            assert!(timeout(&mut measurement, simulation.now).is_some());
+            assert_eq!(may_shorten(&mut measurement), expected);
+        }
+        assert_eq!(timeout(&mut measurement, simulation.now), None);
     }
 
     // Each sample has all its tries. The first one after a response ends soon.

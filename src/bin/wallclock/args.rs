@@ -9,7 +9,7 @@ use clap::{Parser, ValueHint, value_parser};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
-use wallclock::endpoint::Endpoint;
+use wallclock::endpoint::{Endpoint, EndpointError};
 use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
 use wallclock::report::Limits;
@@ -33,7 +33,8 @@ pub struct Args {
     #[arg(value_name = "FORMAT")]
     pub format: Option<OsString>,
 
-    /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order
+    /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order [default:
+    /// 127.0.0.1:9527]
     ///
     /// The default port is 9527. In the environment, commas separate several servers.
     #[arg(
@@ -42,12 +43,11 @@ pub struct Args {
         value_name = "HOST[:PORT]",
         value_hint = ValueHint::Hostname,
         env = "WALLCLOCK_SERVER",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:9527"
+        value_parser = endpoints
     )]
-    pub server: Vec<Endpoint>,
+    server: Vec<EndpointList>,
 
-    /// Time-out for one try
+    /// Time-out for one try; one that is not the last ends after a random part of it, at least half
     #[arg(
         short,
         long,
@@ -76,6 +76,13 @@ pub struct Args {
     /// Use IPv6 only
     #[arg(short = '6')]
     pub only_v6: bool,
+
+    /// Print the time in UTC instead of the server's time zone
+    ///
+    /// The server is asked for the seconds since 1970, if it can with nanoseconds, and FORMAT is
+    /// applied here. It may have directives that the server does not know.
+    #[arg(short, long)]
+    pub utc: bool,
 
     #[command(flatten)]
     pub offset_args: OffsetArgs,
@@ -218,7 +225,8 @@ SECONDS; without names, after at most addresses x (1 + N) x SECONDS. A closed po
 
 Exit status:
   0  time received
-  1  the server refused the request, or the output could not be written
+  1  the server refused the request, its response to --utc is no time, or the output could not be
+     written
   2  wrong usage, or a bad format
   3  no response
 With --offset and --json:
@@ -231,11 +239,13 @@ With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
   0  OK        certainly not off by more than the lower limit
   1  WARNING   certainly off by more than --warn
   2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, a contradiction, or an interval that straddles a limit
+  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, or no
+               way to print
 
 Examples:
   wallclock
   wallclock +%s
+  wallclock -u +%FT%TZ
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
   wallclock -s clock.example --warn 0.1 --critical 1
@@ -260,12 +270,37 @@ impl Args {
         };
         let format = Format::parse(bytes)?;
         if format.directives() == 0 {
-            return Err(Error::NoDirective);
+            return Err(match std::str::from_utf8(given) {
+                Ok(host) if looks_like_host(host) => Error::HostAsFormat(host.to_owned()),
+                _ => Error::NoDirective,
+            });
         }
         if bytes.len() > MAX_FORMAT_LEN {
             return Err(Error::FormatTooLong);
         }
         Ok(format)
+    }
+
+    /// Returns the servers to query, each once.
+    pub fn servers(&self) -> Vec<Endpoint> {
+        if self.server.is_empty() {
+            return vec![Endpoint::default()];
+        }
+        let mut servers = Vec::new();
+        for server in self.server.iter().flat_map(|list| &list.0) {
+            if !servers.contains(server) {
+                servers.push(server.clone());
+            }
+        }
+        servers
+    }
+
+    /// Returns what to add to an error if no server is named, by an option or in the environment.
+    pub fn server_hint(&self) -> &'static str {
+        match self.server.is_empty() {
+            true => "; name a server with -s or WALLCLOCK_SERVER",
+            false => "",
+        }
     }
 
     pub fn retry_policy(&self) -> RetryPolicy {
@@ -357,6 +392,26 @@ impl OffsetArgs {
             }),
         }
     }
+}
+
+/// The servers of one `--server`, or of the environment.
+#[derive(Clone, Debug)]
+struct EndpointList(Vec<Endpoint>);
+
+/// Parses a list of servers with commas between them. White space around a server and a comma at
+/// the end are accepted: scripts put such lists together.
+fn endpoints(text: &str) -> Result<EndpointList, EndpointError> {
+    let text = text.trim();
+    let list = text.strip_suffix(',').unwrap_or(text).split(',');
+    list.map(|endpoint| endpoint.trim().parse())
+        .collect::<Result<_, _>>()
+        .map(EndpointList)
+}
+
+/// Whether a format without a directive is rather a server, which takes an option.
+fn looks_like_host(text: &str) -> bool {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
 }
 
 /// Parses a time-out or an interval: more than 0, at most a day.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use wallclock::cli::args::USAGE_STATUS;
 use wallclock::client::query::{ClientError, MAX_FORMAT_LEN};
 use wallclock::clock::ZoneError;
+use wallclock::protocol::MAX_RESPONSE_LEN;
 use wallclock::strftime::FormatError;
 
 /// Why the program fails, one variant for each step.
@@ -15,6 +16,10 @@ pub enum Error {
     Format(#[from] FormatError),
     #[error("bad format: no directive in it")]
     NoDirective,
+    #[error("bad format: no directive in it; to query this server, write -s {0}")]
+    HostAsFormat(String),
+    #[error("bad format: the text is longer than {MAX_RESPONSE_LEN} bytes")]
+    TextTooLong,
     #[error("bad format: longer than {MAX_FORMAT_LEN} bytes")]
     FormatTooLong,
     #[error("a measurement of the offset takes no format")]
@@ -26,7 +31,12 @@ pub enum Error {
     #[error("read the local time zone")]
     Zone(#[from] ZoneError),
     #[error(transparent)]
-    Query(#[from] ClientError),
+    Refused(ClientError),
+    /// No server responded. Holds what to add to the text.
+    #[error("{0}{1}")]
+    NoResponse(ClientError, &'static str),
+    #[error("the response \"{0}\" is not a number of seconds")]
+    NoSeconds(String),
     #[error("catch signals")]
     Signals(#[source] io::Error),
     #[error("write to standard output")]
@@ -37,15 +47,17 @@ impl Error {
     /// Returns the exit status, as in the manual page.
     pub fn status(&self) -> u8 {
         match self {
-            Error::Query(ClientError::Refused { .. }) | Error::Signals(_) | Error::Write(_) => 1,
+            Error::Refused(_) | Error::NoSeconds(_) | Error::Signals(_) | Error::Write(_) => 1,
             Error::Format(_)
             | Error::NoDirective
+            | Error::HostAsFormat(_)
+            | Error::TextTooLong
             | Error::FormatTooLong
             | Error::FormatWithOffset
             | Error::WarnAboveCritical
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
-            Error::Query(ClientError::NoResponse(_)) => 3,
+            Error::NoResponse(..) => 3,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use wallclock::client::chrony::{ChronyFeed, Outage, max_bound};
+use wallclock::error::error_chain;
 use wallclock::offset::Nanos;
 use wallclock::report::Report;
 use wallclock::report::units::format_duration;
@@ -37,7 +38,9 @@ impl Feed {
             Err(reason) => {
                 if let Some(length) = self.outage.warning_is_due(now) {
                     let seconds = length.as_secs();
-                    print_warning(&format!("no sample for chronyd for {seconds} s: {reason}"));
+                    print_warning(format_args!(
+                        "no sample for chronyd for {seconds} s: {reason}"
+                    ));
                 }
             }
         }
@@ -64,7 +67,7 @@ impl Feed {
         if let Err(error) = &result
             && !self.failed
         {
-            print_warning(&format!("feed chronyd: {error}"));
+            print_warning(format_args!("feed chronyd: {}", error_chain(error)));
         }
         self.failed = result.is_err();
         Ok(())

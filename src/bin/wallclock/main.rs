@@ -1,5 +1,7 @@
 //! `wallclock`, the client: arguments in, exit status out.
 #![forbid(unsafe_code)]
+// These macros panic if standard error is full: see output.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
 mod error;
@@ -7,36 +9,33 @@ mod feed;
 mod offset;
 mod output;
 mod servers;
+mod utc;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args};
 use wallclock::cli::generate::{GenerateMode, ManualPage, generate};
-use wallclock::client::query::query;
+use wallclock::client::query::{ClientError, query};
 use wallclock::error::error_chain;
 
 use args::Args;
 use error::Error;
-use output::print_line;
+use output::{print, print_error, print_response};
 
 fn main() -> ExitCode {
-    let args: Args = match parse_args() {
-        Ok(args) => args,
-        Err(ArgsError::Help(help)) => {
-            let _ = help.print();
-            return ExitCode::SUCCESS;
-        }
+    let result = match parse_args() {
+        Ok(args) => run(&args),
+        Err(ArgsError::Help(help)) => print(|_| help.print()).map(|()| 0),
         Err(ArgsError::Usage(line)) => {
-            eprintln!("wallclock: {line}");
+            print_error(line);
             return ExitCode::from(USAGE_STATUS);
         }
     };
-    match run(&args) {
+    match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("wallclock: {}", error_chain(&error));
+            print_error(error_chain(&error));
             ExitCode::from(error.status())
         }
     }
@@ -55,16 +54,26 @@ fn run(args: &Args) -> Result<u8, Error> {
 
 /// `--generate`: prints the manual page or shell completions.
 fn print_generated(mode: GenerateMode) -> Result<u8, Error> {
-    generate(mode, Args::command(), ManualPage::Client, &mut io::stdout())
-        .map(|()| 0)
-        .map_err(Error::Write)
+    print(|out| generate(mode, Args::command(), ManualPage::Client, out)).map(|()| 0)
 }
 
 /// Queries the servers and prints the time of the first that responds.
 fn print_time(args: &Args) -> Result<u8, Error> {
     let format = args.format()?;
+    let formats = match args.utc {
+        true => utc::formats()?,
+        false => vec![format],
+    };
     let mut servers = servers::resolver(args);
-    let response = query(&mut servers, &format, args.retry_policy())?;
-    print_line(&response.text)?;
+    let result = query(&mut servers, &formats, args.retry_policy());
+    let response = result.map_err(|error| match error {
+        ClientError::Refused { .. } => Error::Refused(error),
+        ClientError::NoResponse { .. } => Error::NoResponse(error, args.server_hint()),
+    })?;
+    let text = match args.utc {
+        true => utc::render(&response.text, &format)?,
+        false => response.text,
+    };
+    print_response(&text, &format)?;
     Ok(0)
 }

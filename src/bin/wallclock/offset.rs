@@ -28,7 +28,7 @@ use wallclock::strftime::Format;
 use crate::args::Args;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::output::{print_line, print_line_at};
+use crate::output::{print_error, print_line, show, try_print_line_at};
 use crate::servers;
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
@@ -52,26 +52,37 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         time_limit,
     };
     if let Some(interval) = offset_args.watch {
-        match command.watch(interval, offset_args.json, Clock::local()?, feed)? {}
+        // JSON has no time of day, so it needs no zone.
+        let clock = match args.utc || offset_args.json {
+            true => Clock::utc(),
+            false => Clock::local()?,
+        };
+        match command.watch(interval, offset_args.json, clock, feed)? {}
     }
     match limits {
-        Some(limits) if repeat => print_check(&command.run_until_status(limits), limits),
-        Some(limits) => print_check(&command.run(), limits),
+        Some(limits) if repeat => Ok(print_check(&command.run_until_status(limits), limits)),
+        Some(limits) => Ok(print_check(&command.run(), limits)),
         None if offset_args.json => print_json(&command.run()),
-        None => print_text(&command.run()),
+        None => print_text(&command.run(), args.server_hint()),
     }
 }
 
 /// Prints the line of a monitoring plugin. Returns its status.
-fn print_check(report: &Report, limits: Limits) -> Result<u8, Error> {
+fn print_check(report: &Report, limits: Limits) -> u8 {
     let (status, line) = report.check(limits);
     let level = match status {
         Status::Ok => Level::Info,
         Status::Warning => Level::Warn,
         Status::Critical | Status::Unknown => Level::Error,
     };
-    print_line_at(level, &line)?;
-    Ok(status as u8)
+    match try_print_line_at(level, &line) {
+        Ok(()) => status as u8,
+        // 1, the status of this error elsewhere, means WARNING.
+        Err(error) => {
+            print_error(error_chain(&error));
+            Status::Unknown as u8
+        }
+    }
 }
 
 fn print_json(report: &Report) -> Result<u8, Error> {
@@ -79,10 +90,10 @@ fn print_json(report: &Report) -> Result<u8, Error> {
     Ok(status(report))
 }
 
-/// Prints the offsets, and on stderr the servers without one.
-fn print_text(report: &Report) -> Result<u8, Error> {
+/// Prints the offsets, and on stderr the servers without one. `hint` follows each error.
+fn print_text(report: &Report, hint: &str) -> Result<u8, Error> {
     for (server, error) in report.failures() {
-        eprintln!("wallclock: {server}: {error}");
+        print_error(format_args!("{server}: {error}{hint}"));
     }
     if report.any_offset() {
         print_line(report.text().trim_end().as_bytes())?;
@@ -143,7 +154,7 @@ impl OffsetCommand {
             let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
             if terminal && clock.precision == Precision::Seconds && due {
                 let bound = format_duration(clock.estimate.interval.bound());
-                eprint!("\r{server}  ± {bound}\x1b[K");
+                show(&format!("\r{server}  ± {bound}\x1b[K"));
                 *last_update = Some(Instant::now());
             }
         };
@@ -155,7 +166,7 @@ impl OffsetCommand {
         };
         let (hosts, now) = measure_all(&mut self.servers, config, &progress);
         if locked(&last_update).is_some() {
-            eprint!("\r\x1b[K");
+            show("\r\x1b[K");
         }
         Report::new(hosts.into_iter().map(to_host_result).collect(), now)
     }

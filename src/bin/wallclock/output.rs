@@ -1,30 +1,127 @@
-//! Standard output, and warnings on standard error.
+//! Standard output and standard error. Nothing else in this program writes to them.
 
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use log::Level;
+use signal_hook::consts::SIGPIPE;
+use signal_hook::low_level::emulate_default_handler;
 use wallclock::cli::logging::journal_prefix;
+use wallclock::client::query::printable;
+use wallclock::protocol::MAX_RESPONSE_LEN;
+use wallclock::strftime::Format;
+use wallclock::time::LocalTime;
 
 use crate::error::Error;
 
-/// Writes a line to standard output, with the priority of this level if that is the journal.
-pub fn print_line_at(level: Level, text: &str) -> Result<(), Error> {
-    let prefix = journal_prefix(io::stdout().as_fd(), level);
-    print_line(format!("{prefix}{text}").as_bytes())
-}
-
-/// Writes a warning to standard error, with its priority if that is the journal.
-pub fn print_warning(text: &str) {
-    let prefix = journal_prefix(io::stderr().as_fd(), Level::Warn);
-    eprintln!("{prefix}wallclock: {text}");
+/// Writes to standard output, and flushes it.
+pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let result = write(&mut out).and_then(|()| out.flush());
+    if let Err(error) = &result
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        // As date(1) ends when its reader is gone. Rust ignores the signal from the start.
+        let _ = emulate_default_handler(SIGPIPE);
+    }
+    result.map_err(Error::Write)
 }
 
 /// Writes a line to standard output.
 pub fn print_line(text: &[u8]) -> Result<(), Error> {
+    print(|out| write_line(out, text))
+}
+
+fn write_line(out: &mut dyn Write, text: &[u8]) -> io::Result<()> {
+    out.write_all(text)?;
+    out.write_all(b"\n")
+}
+
+/// Prints a server's response to a request with this format. On a terminal it is
+/// [`printable`], but for the newlines and tabs of the format.
+pub fn print_response(text: &[u8], format: &Format<'_>) -> Result<(), Error> {
+    if io::stdout().is_terminal() {
+        print_line(for_terminal(text, format).as_bytes())
+    } else {
+        print_line(text)
+    }
+}
+
+/// Makes a response [`printable`], but for as many newlines and tabs as the format writes.
+fn for_terminal(text: &[u8], format: &Format<'_>) -> String {
+    let mut own = [0; MAX_RESPONSE_LEN];
+    // Which time does not matter. What is longer than a response of wallclockd has no layout.
+    let length = format.render(&LocalTime::new(0, 0, 0, "UTC"), &mut own);
+    let own = &own[..length.unwrap_or(0)];
+    let mut layout: Vec<_> = own.iter().copied().filter(is_layout).collect();
+    let mut shown = String::new();
+    for piece in text.split_inclusive(is_layout) {
+        let kept = piece.last().filter(|last| is_layout(last));
+        let kept = kept.and_then(|last| layout.iter().position(|byte| byte == last));
+        match kept {
+            Some(index) => {
+                shown.push_str(&printable(&piece[..piece.len() - 1]));
+                shown.push(char::from(layout.swap_remove(index)));
+            }
+            None => shown.push_str(&printable(piece)),
+        }
+    }
+    shown
+}
+
+fn is_layout(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\t')
+}
+
+/// Writes a line to standard output, with the priority of this level if that is the journal.
+/// A reader that is gone is an error like any other.
+pub fn try_print_line_at(level: Level, text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    out.write_all(text)
-        .and_then(|()| out.write_all(b"\n"))
+    let prefix = journal_prefix(out.as_fd(), level);
+    write_line(&mut out, format!("{prefix}{text}").as_bytes())
         .and_then(|()| out.flush())
         .map_err(Error::Write)
+}
+
+/// Writes an error to standard error, in one line.
+pub fn print_error(message: impl Display) {
+    print_message(Level::Error, message);
+}
+
+/// Writes a warning to standard error, in one line.
+pub fn print_warning(message: impl Display) {
+    print_message(Level::Warn, message);
+}
+
+/// Writes a line to standard error, with the priority of this level if that is the journal.
+fn print_message(level: Level, message: impl Display) {
+    let prefix = journal_prefix(io::stderr().as_fd(), level);
+    show(&format!("{prefix}wallclock: {message}\n"));
+}
+
+/// Writes to standard error. If that is full or closed, no place is left to report it, and the exit
+/// status does not depend on it.
+pub fn show(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_layout_of_the_format_stays() {
+        for (format, response, expected) in [
+            ("%F%n%T", "a\nb", "a\nb"),
+            ("%F\t%T", "a\tb\tc", "a\tb\\x09c"),
+            ("%T", "a\nb", "a\\x0ab"),
+            ("%3n%t", "  \n\t\n", "  \n\t\\x0a"),
+            ("\x1b%T", "\x1b12", "\\x1b12"),
+            ("%2000n", "\n", "\\x0a"),
+        ] {
+            let format = Format::parse(format.as_bytes()).expect(format);
+            assert_eq!(for_terminal(response.as_bytes(), &format), expected);
+        }
+    }
 }

@@ -11,5 +11,5 @@ pub fn resolver(args: &Args) -> Resolver {
         (_, true) => Family::V6,
         (false, false) => Family::Any,
     };
-    Resolver::new(args.server.iter().cloned(), family)
+    Resolver::new(args.servers(), family)
 }

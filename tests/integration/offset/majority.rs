@@ -69,7 +69,8 @@ fn silent_server_gets_all_tries_and_is_named() {
     let text = stdout(&output);
     let agreement = "  agreed by 2 of 2 servers, no offset from 1\n";
     assert!(text.ends_with(agreement), "{text}");
-    assert!(elapsed >= Duration::from_secs(4), "{elapsed:?}");
+    // Half of the time-out at least, then all of it.
+    assert!(elapsed >= Duration::from_secs(3), "{elapsed:?}");
     silent.set_nonblocking(true).expect("a socket");
     let requests = (0..).take_while(|_| silent.recv(&mut [0; 64]).is_ok());
     assert_eq!(requests.count(), 2);
