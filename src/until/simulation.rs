@@ -76,6 +76,8 @@ struct World {
     clock_sets: Vec<Nanos>,
     /// The last suspend: its start, and the first reading after it.
     suspended: Option<(Nanos, Option<Nanos>)>,
+    /// When the server made its last response.
+    responded_at: Nanos,
     random: u64,
     requests: usize,
 }
@@ -128,7 +130,7 @@ impl World {
             true => (clock - random.within(0..self.lag + 1)).div_euclid(SECOND) * SECOND,
             false => clock,
         };
-        self.now = arrival + back;
+        (self.now, self.responded_at) = (arrival + back, arrival);
         Some(Sample {
             sent_at,
             received_at: self.local(),
@@ -215,7 +217,7 @@ enum End {
         woke_late: Nanos,
         /// The maximum error of that time.
         planned_bound: Nanos,
-        /// The age of the last reading.
+        /// The age of the last response.
         age: Nanos,
     },
 }
@@ -235,7 +237,6 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
         time_limit: 10 * SECOND,
     };
     let mut plan = Plan::new(config, first);
-    let mut read_at = world.now;
     let (mut steps, mut planned) = (0, plan.due_at());
     let mut planned_bound = first.interval.bound();
     loop {
@@ -252,7 +253,6 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
                 assert!(deadline > now);
                 match world.read(full, Some(deadline)) {
                     Some(reading) => {
-                        read_at = world.now;
                         if let Some((_, read)) = &mut world.suspended {
                             read.get_or_insert(world.now);
                         }
@@ -275,7 +275,7 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
                     bound,
                     woke_late: (now - planned).max(0),
                     planned_bound,
-                    age: world.now - read_at,
+                    age: world.now - world.responded_at,
                 };
             }
             Action::NoAnswer { .. } => break End::NoAnswer,
@@ -352,6 +352,7 @@ fn any_world(random: &mut Random) -> (World, Nanos) {
         suspends,
         clock_sets: several(random, 2),
         suspended: None,
+        responded_at: 0,
         random: random.next() >> 1,
         requests: 0,
     };
@@ -443,6 +444,7 @@ fn quiet_world(whole_seconds: bool, wall_clock: bool) -> World {
         suspends: Vec::new(),
         clock_sets: Vec::new(),
         suspended: None,
+        responded_at: 0,
         random: 7,
         requests: 0,
     }
