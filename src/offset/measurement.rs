@@ -279,14 +279,12 @@ impl Measurement {
 
     fn has_enough_samples(&self, result: &ServerClock) -> bool {
         let wanted = match (self.config.samples, result.precision) {
+            (Some(samples), _) => samples,
             (None, Precision::Seconds) => return false,
-            (samples, _) => samples.unwrap_or(DEFAULT_SAMPLES),
+            (None, _) if self.may_be_coarse(result) => DEFAULT_SAMPLES + MAX_FURTHER_SAMPLES,
+            (None, _) => DEFAULT_SAMPLES,
         };
-        let further = match self.may_be_coarse(result) {
-            true => MAX_FURTHER_SAMPLES,
-            false => 0,
-        };
-        result.samples >= wanted + further
+        result.samples >= wanted
     }
 
     /// Continues the pass over the next edge of a whole-second server, or begins it. Returns when
@@ -745,16 +743,17 @@ mod tests {
 
     #[test]
     fn a_quick_server_shows_that_its_clock_is_fine() {
-        for (wanted, samples) in [(1, 3), (2, 3), (3, 3), (8, 8)] {
+        for (wanted, samples, precision) in [
+            (None, 8, Precision::Nanoseconds),
+            (Some(3), 3, Precision::Nanoseconds),
+            (Some(2), 2, Precision::Coarse),
+        ] {
             let mut simulation = Simulation::new(0, Precision::Nanoseconds);
-            simulation.config.samples = Some(wanted);
+            simulation.config.samples = wanted;
             simulation.config.tick = TICK;
             simulation.delays = vec![micros(49, 49, 0)];
             let (result, _) = simulation.measure();
-            assert_eq!(
-                (result.samples, result.precision),
-                (samples, Precision::Nanoseconds)
-            );
+            assert_eq!((result.samples, result.precision), (samples, precision));
         }
     }
 
