@@ -55,7 +55,7 @@ pub enum MeasureError {
 
 /// Maximum number of times that servers are measured again, because their results became outdated
 /// while others were measured. With a deadline that limits it too.
-const MAX_REPETITIONS: u32 = 3;
+const MAX_REPETITIONS: u32 = 5;
 
 /// How long names are resolved without a deadline.
 const MAX_RESOLVE_TIME: Duration = Duration::from_secs(60);
@@ -85,22 +85,25 @@ pub fn measure_all(
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> (Vec<HostClocks>, ClockPair) {
     let (resolved, mut results) = measure_resolved(servers, config, progress);
-    for _ in 0..MAX_REPETITIONS {
-        let now = raw_time();
-        if config.deadline.is_some_and(|deadline| now >= deadline) {
-            break;
-        }
+    let mut repetitions = 0;
+    let now = loop {
+        let now = read_clocks();
         let is_outdated = |result: &Result<ServerClock, _>| {
-            result.as_ref().is_ok_and(|clock| clock.is_outdated(now))
+            let clock = result.as_ref();
+            clock.is_ok_and(|clock| clock.is_outdated(now.after))
         };
         let outdated: Vec<_> = (0..results.len())
             .filter(|&index| is_outdated(&results[index].1))
             .collect();
-        if outdated.is_empty() {
-            break;
+        let is_over = config
+            .deadline
+            .is_some_and(|deadline| now.after >= deadline);
+        if outdated.is_empty() || is_over || repetitions == MAX_REPETITIONS {
+            break now;
         }
-        let again = outdated.iter().map(|&index| results[index].0);
-        let new_results = measure_each(again.collect::<Vec<_>>().into_iter(), config, progress);
+        repetitions += 1;
+        let again: Vec<_> = outdated.iter().map(|&index| results[index].0).collect();
+        let new_results = measure_each(again.into_iter(), config, progress);
         for (index, new) in outdated.into_iter().zip(new_results) {
             // If the server no longer responds, the earlier result is as true as before.
             match new.1 {
@@ -108,8 +111,7 @@ pub fn measure_all(
                 Err(_) => {}
             }
         }
-    }
-    let now = read_clocks();
+    };
     let failed = |address| results.iter().any(|it| it.0 == address && it.1.is_err());
     for (number, addresses) in resolved.iter().enumerate() {
         if let Ok(addresses) = addresses
@@ -134,6 +136,7 @@ fn measure_resolved(
     let until = Instant::now() + time_left;
     let timeout = || Err(ResolveError::Timeout);
     let mut resolved: Vec<_> = servers.endpoints().map(|_| timeout()).collect();
+    let is_alone = resolved.len() == 1;
     let mut known = Vec::new();
     servers.begin();
     // Each address is measured when it is known, while this waits for the other names.
@@ -148,8 +151,12 @@ fn measure_resolved(
         }
         resolved[number] = result;
         Some(new)
-    });
-    let results = measure_each(arriving.flatten(), config, progress);
+    })
+    .flatten();
+    let results = match is_alone {
+        true => measure_each(arriving.collect::<Vec<_>>().into_iter(), config, progress),
+        false => measure_each(arriving, config, progress),
+    };
     (resolved, results)
 }
 
@@ -189,10 +196,16 @@ fn measure_each(
     config: MeasurementConfig,
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> Vec<AddressResult> {
+    let measure_one = |server| measure(server, config, &|clock| progress(server, clock));
+    // With one server there is no other thread, whose end would be noticed late.
+    if servers.size_hint() == (1, Some(1)) {
+        return servers
+            .map(|server| (server, measure_one(server)))
+            .collect();
+    }
     thread::scope(|scope| {
         let start = |server| {
-            let measure_one = move || measure(server, config, &|clock| progress(server, clock));
-            let thread = thread::Builder::new().spawn_scoped(scope, measure_one);
+            let thread = thread::Builder::new().spawn_scoped(scope, move || measure_one(server));
             (server, thread)
         };
         let threads: Vec<_> = servers.map(start).collect();

@@ -51,7 +51,7 @@ pub struct Options {
     #[arg(long)]
     svg: Option<PathBuf>,
     /// Measure only the cost of the rows with NAME in their names. `single`: only one request at a
-    /// time. `base`: only the comparison with --base.
+    /// time. `offsets`: only --offset. `base`: only the comparison with --base.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Another build of wallclockd to compare this one with.

@@ -32,6 +32,17 @@ pub struct StartTimes {
     pub python_client: Vec<f64>,
 }
 
+/// Offsets that wallclock measures of a server with the same clock: the true offset is 0.
+#[derive(Default)]
+pub struct Offsets {
+    /// Wall clock of the whole process, in milliseconds.
+    pub process: Vec<f64>,
+    /// Absolute value of the printed offset, in microseconds.
+    pub error: Vec<f64>,
+    /// The printed bound, in microseconds.
+    pub bound: Vec<f64>,
+}
+
 /// Counts the context switches of wallclockd without requests.
 pub fn idle_switches(plan: &Plan, host: &Host) -> io::Result<u64> {
     note("idle");
@@ -83,6 +94,34 @@ pub fn start_times(plan: &Plan, host: &Host) -> io::Result<StartTimes> {
         times.python_client.push(time_client(client)?);
     }
     Ok(times)
+}
+
+/// Measures the offset of a server on the same machine.
+pub fn offsets(plan: &Plan, host: &Host) -> io::Result<Offsets> {
+    note("offsets");
+    let daemon = host.start_daemon(&Build::Current)?;
+    daemon.wait_for_response(DEFAULT.as_bytes())?;
+    let mut offsets = Offsets::default();
+    for _ in 0..10 * plan.starts {
+        let start = Instant::now();
+        let output = servers::run_client_offset(daemon.address)?;
+        offsets.process.push(start.elapsed().as_secs_f64() * 1e3);
+        let micros = |key: &str| {
+            let json = std::str::from_utf8(&output.stdout).unwrap_or_default();
+            let (_, value) = json.split_once(&format!("\"{key}\":"))?;
+            let seconds: f64 = value.split(',').next()?.parse().ok()?;
+            Some(seconds * 1e6)
+        };
+        let (Some(offset), Some(bound)) = (micros("offset"), micros("bound")) else {
+            return Err(io::Error::other(format!("the client wrote {output:?}")));
+        };
+        if offset.abs() > bound + 0.001 {
+            return Err(io::Error::other(format!("a wrong bound: {output:?}")));
+        }
+        offsets.error.push(offset.abs());
+        offsets.bound.push(bound);
+    }
+    Ok(offsets)
 }
 
 fn time_server(start_server: impl Fn() -> io::Result<Server>) -> io::Result<f64> {

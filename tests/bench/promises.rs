@@ -87,6 +87,17 @@ pub fn all(results: &Results) -> Vec<Promise> {
     let (daemon, client) = (of(&results.starts.daemon), of(&results.starts.client));
     promise("wallclockd, start to first response, ms", 10.0, daemon);
     promise("wallclock, whole process, ms", 3.0, client);
+    promise(
+        "wallclock --json, whole process, ms",
+        5.0,
+        of(&results.offsets.process),
+    );
+    promise(
+        "the same, error of the offset, us",
+        1.0,
+        of(&results.offsets.error),
+    );
+    promise("the same, bound, us", 50.0, of(&results.offsets.bound));
     let python = of(&results.starts.python_client);
     promise("wallclock, x the Python client", 0.1, client / python);
     promises

@@ -3,7 +3,7 @@
 use crate::echo;
 use crate::load::Burst;
 use crate::measure::{Sample, median, median_ratio};
-use crate::processes::{Memory, StartTimes};
+use crate::processes::{Memory, Offsets, StartTimes};
 use crate::requests::Workload;
 use crate::worst_case::WorstCases;
 
@@ -177,6 +177,7 @@ pub struct Results {
     pub idle_switches: u64,
     pub memory: Memory,
     pub starts: StartTimes,
+    pub offsets: Offsets,
     pub worst_cases: WorstCases,
 }
 

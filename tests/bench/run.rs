@@ -32,6 +32,13 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let (plan, host, mut load) = (Plan::new(options), Host::new(), Load::new());
     sys::pin(None, host.load_core);
 
+    if options.only.as_deref() == Some("offsets") {
+        println!(
+            "{}",
+            tables::offsets(&processes::offsets(&plan, &host)?).text()
+        );
+        return Ok(true);
+    }
     if options.only.as_deref() == Some("single") {
         let mut rows = single::rows();
         for _ in 0..plan.rounds {
@@ -128,6 +135,7 @@ fn measure(
         idle_switches: processes::idle_switches(plan, host)?,
         memory: processes::memory(load, plan, host)?,
         starts: processes::start_times(plan, host)?,
+        offsets: processes::offsets(plan, host)?,
         worst_cases,
     })
 }

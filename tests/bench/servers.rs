@@ -303,6 +303,13 @@ pub fn run_client(server: SocketAddr) -> io::Result<Output> {
         .output()
 }
 
+/// Runs `wallclock --json`.
+pub fn run_client_offset(server: SocketAddr) -> io::Result<Output> {
+    wallclock()
+        .args(["--server", &server.to_string(), "--json"])
+        .output()
+}
+
 /// Runs the Python client.
 pub fn run_python_client(python: &Path, server: SocketAddr) -> io::Result<Output> {
     Command::new(python)

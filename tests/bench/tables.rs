@@ -4,7 +4,7 @@ use wallclock::protocol::MAX_REQUEST_LEN;
 
 use crate::load::{BURST, Burst, IN_FLIGHT, SOCKETS};
 use crate::measure::median;
-use crate::processes::{Memory, StartTimes};
+use crate::processes::{Memory, Offsets, StartTimes};
 use crate::promises::{self, Promise};
 use crate::results::{
     LONGEST, Results, Row, SERVERS, ServerKind, ServerResults, TOO_LONG, UNKNOWN, WORST_CASE,
@@ -25,6 +25,7 @@ pub fn all(results: &Results, markdown: bool) -> Vec<Table> {
         worst_cases(results),
         single(&results.single),
         start_times(&results.starts),
+        offsets(&results.offsets),
         memory(&results.memory),
         promises(&promises::all(results)),
     ];
@@ -183,6 +184,20 @@ fn start_times(times: &StartTimes) -> Table {
         ("the Python client", &times.python_client),
     ] {
         table.row(vec![name.into(), number(median(times.iter().copied()), 2)]);
+    }
+    table
+}
+
+/// The table of `--offset`, for a server with the same clock.
+pub fn offsets(offsets: &Offsets) -> Table {
+    let header = ["wallclock --json, loopback", "median"];
+    let mut table = Table::new("Offset", &header);
+    for (name, values) in [
+        ("error of the offset, us", &offsets.error),
+        ("bound, us", &offsets.bound),
+        ("whole process, ms", &offsets.process),
+    ] {
+        table.row(vec![name.into(), number(median(values.iter().copied()), 2)]);
     }
     table
 }

@@ -75,7 +75,7 @@ fn name_without_a_thread_is_a_failed_name() {
             "name.test:9527: create a thread to resolve it",
         ),
         (
-            &["-s", &address, "--offset"],
+            &["-s", &address, "-s", "127.0.0.1:9", "--offset"],
             3,
             "create a thread to measure it",
         ),

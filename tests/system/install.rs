@@ -150,6 +150,7 @@ fn remove_keeps_settings_and_purge_leaves_nothing() {
     };
     let timer = "wallclock-check.timer";
     machine.run(&["systemctl", "enable", "--now", INSTANCE, timer]);
+    machine.run(&["systemctl", "enable", "wallclock-chrony.service"]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     run_documented(&machine, documents::REMOVE);
     for unit in [SERVICE, SOCKET, INSTANCE, timer] {

@@ -10,12 +10,12 @@ use libfuzzer_sys::fuzz_target;
 use wallclock::client::chrony::sample;
 use wallclock::client::query::{QueryError, parse_response};
 use wallclock::offset::{
-    Action, ClockPair, Estimate, Interval, Measurement, MeasurementConfig, Nanos, Offset, SECOND,
-    Sample, SampleOutcome, ServerTime, TICK, marzullo,
+    Action, ClockPair, Estimate, Interval, Measurement, MeasurementConfig, Nanos, Precision,
+    SECOND, Sample, SampleOutcome, ServerClock, ServerTime, TICK, marzullo,
 };
 use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};
 use wallclock::report::plot::Plot;
-use wallclock::report::{Limits, Report, ServerResult, Summary};
+use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Summary};
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
 
@@ -84,9 +84,12 @@ fn parse_any_response(mut bytes: Bytes<'_>) {
     }
     parse_own_response(&format);
     let text = std::str::from_utf8(bytes.0).ok();
-    if let Some(server_time) = text.and_then(|text| ServerTime::parse(text, TICK)) {
-        let ServerTime { time, resolution } = server_time;
-        assert!(resolution == 1 || resolution == SECOND + TICK);
+    if let Some(server_time) = text.and_then(ServerTime::parse) {
+        let ServerTime {
+            time,
+            whole_seconds,
+        } = server_time;
+        assert!(!whole_seconds || time % SECOND == 0);
         assert!(time.abs() <= Nanos::from(i64::MAX) * SECOND + SECOND);
     }
 }
@@ -117,38 +120,27 @@ fn parse_own_response(format: &Format<'_>) {
     }
 }
 
-/// The local clocks and the server's. The monotonic clock is the time.
+/// The local clocks of all reports.
+const NOW: ClockPair = ClockPair {
+    before: 90 * SECOND,
+    wall: 1_783_213_507 * SECOND + 7,
+    after: 90 * SECOND + 40,
+};
+
+/// A server with its clock, and the raw clock.
 struct Simulation {
-    /// The monotonic clock.
+    /// The raw clock.
     now: Nanos,
-    wall_minus_mono: Nanos,
-    /// The server's clock minus the monotonic clock, when the latter is 0.
-    server_minus_mono: Nanos,
+    /// The server's clock minus the raw clock, when the latter is 0.
+    server_minus_raw: Nanos,
     /// How fast that grows.
     ppm: Nanos,
     whole_seconds: bool,
 }
 
 impl Simulation {
-    fn wall(&self) -> Nanos {
-        self.now + self.wall_minus_mono
-    }
-
     fn server_clock(&self) -> Nanos {
-        self.now + self.server_minus_mono + self.now * self.ppm / 1_000_000
-    }
-
-    /// Reads the local clocks, which takes so long.
-    fn read_clocks(&mut self, duration: Nanos) -> ClockPair {
-        let before = self.now;
-        self.now += duration / 2;
-        let wall = self.wall();
-        self.now += duration - duration / 2;
-        ClockPair {
-            before,
-            wall,
-            after: self.now,
-        }
+        self.now + self.server_minus_raw + self.now * self.ppm / 1_000_000
     }
 
     /// What the server responds when its seconds begin late by `lag`.
@@ -159,87 +151,74 @@ impl Simulation {
             true => (clock - lag).div_euclid(SECOND).to_string(),
             false => format!("{seconds}.{nanos:09}"),
         };
-        ServerTime::parse(&text, TICK).expect("seconds")
+        ServerTime::parse(&text).expect("seconds")
     }
 
-    /// Sends a request when the wall clock reads `send_at`, and receives the response.
-    fn sample(&mut self, bytes: &mut Bytes<'_>, send_at: Nanos) -> Sample {
-        self.now += (send_at - self.wall()).max(0);
+    /// Sends a request when the raw clock reads `at`, and receives the response.
+    fn sample(&mut self, bytes: &mut Bytes<'_>, at: Nanos, width: Nanos) -> Sample {
+        self.now = self.now.max(at);
         // Each bit is something unusual. Usual samples take one byte of the input.
         let unusual = bytes.number(1);
         let mut delay = |bit: u32| match unusual & 1 << bit {
             0 => 7_000,
             _ => bytes.delay(),
         };
-        let (wakeup, before, request, response, after) =
-            (delay(0), delay(1), delay(2), delay(3), delay(4));
+        let (wakeup, request, response) = (delay(0), delay(2), delay(3));
         let lag = match unusual & 32 {
             0 => 0,
             _ => bytes.number(3) % (TICK + 1),
         };
-        // A step of the wall clock, by an hour at most. It is larger than the time between two
-        // readings of the monotonic clock: a smaller one is not detected.
-        let step = match unusual & 64 {
-            0 => 0,
-            _ => {
-                let step = bytes.signed(3) * 430_000;
-                step + step.signum() * SECOND
-            }
-        };
-        let (before, after) = (before.min(SECOND / 3), after.min(SECOND / 3));
         self.now += wakeup;
-        let before = self.read_clocks(before);
+        if unusual & 64 != 0 {
+            // As large as the interval before and that of this sample: a smaller step may not be
+            // found. 20 % of what has passed is for the slew.
+            let resolution = if self.whole_seconds { SECOND + TICK } else { 1 };
+            let passed = wakeup + request + response;
+            let least = width + resolution + 2 * passed + SECOND / 1_000;
+            let step = bytes.signed(3) * 430_000;
+            self.server_minus_raw += step + least * if step < 0 { -1 } else { 1 };
+        }
         let sent_at = self.now;
         self.now += request;
         let server_time = self.server_time(lag);
-        if unusual & 128 != 0 {
-            self.wall_minus_mono += step;
-        }
         self.now += response;
-        let received_at = self.now;
-        if unusual & 128 == 0 {
-            self.wall_minus_mono += step;
-        }
         Sample {
-            before,
             sent_at,
-            received_at,
-            after: self.read_clocks(after),
+            received_at: self.now,
             server_time,
         }
     }
 }
 
-/// With an honest server and a local clock that is stepped now and then, the bound contains the
-/// offset.
+/// With an honest server whose clock is stepped now and then, the bound contains the offset.
 fn measure_honest_server(mut bytes: Bytes<'_>) {
     let mut simulation = Simulation {
         now: bytes.number(4),
-        wall_minus_mono: bytes.signed(7) * 1_000,
-        server_minus_mono: 0,
+        // No time before the epoch, after steps too: its fraction would count up, which no strftime
+        // writes.
+        server_minus_raw: (1 << 56) * 1_000 + bytes.number(7) * 1_000 + bytes.number(2),
         ppm: bytes.signed(1) * 3,
         whole_seconds: bytes.number(1) & 1 == 1,
     };
-    simulation.server_minus_mono = bytes.signed(7) * 1_000 + bytes.number(2);
-    // No time before the epoch: its fraction would count up, which no strftime writes.
-    simulation.server_minus_mono = simulation.server_minus_mono.max(0);
-    simulation.wall_minus_mono = simulation.wall_minus_mono.max(0);
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
     let config = MeasurementConfig {
         samples,
-        tick: TICK,
+        ..MeasurementConfig::default()
     };
     let mut measurement = Measurement::new(config);
     for requests in 0.. {
         assert!(requests < 2_000, "it does not end");
-        let Action::SendAt(send_at) = measurement.next_action(simulation.wall()) else {
+        let Action::Send { at, .. } = measurement.next_action(simulation.now) else {
             break;
         };
-        let sample = simulation.sample(&mut bytes, send_at);
+        let now = simulation.now.max(at) + 3 * SECOND;
+        let result = measurement.result();
+        let width = result.map_or(0, |clock| clock.estimate.aged_to(now).width());
+        let sample = simulation.sample(&mut bytes, at, width);
         let outcome = measurement.add_sample(&sample);
         if let Some(result) = measurement.result() {
-            let offset = simulation.server_clock() - simulation.wall();
-            let interval = result.estimate.aged_to(simulation.wall());
+            let offset = simulation.server_clock() - simulation.now;
+            let interval = result.estimate.aged_to(simulation.now);
             assert!(
                 interval.contains(offset),
                 "{offset} is not in {interval:?} after {sample:?}"
@@ -247,47 +226,46 @@ fn measure_honest_server(mut bytes: Bytes<'_>) {
         }
         match outcome {
             SampleOutcome::Unstable => break,
-            SampleOutcome::Accepted => assert!(measurement.result().is_some()),
-            SampleOutcome::Restarted => {}
+            SampleOutcome::Accepted | SampleOutcome::Restarted => {
+                assert!(measurement.result().is_some());
+            }
         }
     }
     report(measurement.result().into_iter().map(Ok).collect());
 }
 
-/// With a server that sends any text, and local clocks that may jump anywhere, nothing panics.
+/// With a server that sends any text at any time nothing panics.
 fn measure_lying_server(mut bytes: Bytes<'_>) {
     let samples = Some(bytes.number(1) as u32).filter(|&samples| samples > 0);
-    let tick = bytes.number(3);
-    let mut measurement = Measurement::new(MeasurementConfig { samples, tick });
-    let (mut now, mut wall) = (bytes.number(5), bytes.signed(8));
+    let config = MeasurementConfig {
+        samples,
+        tick: bytes.number(3),
+        max_slew: Some(1 + bytes.number(2) as u32).filter(|&ppm| ppm > 1),
+        ..MeasurementConfig::default()
+    };
+    let mut measurement = Measurement::new(config);
+    let mut now = bytes.number(5);
     while !bytes.0.is_empty() {
-        if measurement.next_action(wall) == Action::Done {
+        if measurement.next_action(now) == Action::Done {
             break;
         }
-        let mut read_clocks = || {
-            wall += [0, 1, -1, bytes.signed(8)][bytes.number(1) as usize & 3];
-            let before = now;
-            now += bytes.delay();
-            ClockPair {
-                before,
-                wall,
-                after: now,
-            }
-        };
-        let (before, after) = (read_clocks(), read_clocks());
-        let length = bytes.number(1) as usize & 31;
+        let sent_at = now + bytes.delay();
+        now = sent_at + bytes.delay();
+        let length = bytes.number(1) as usize & 63;
+        if length > 31 {
+            measurement.add_loss();
+            continue;
+        }
         let Ok(text) = std::str::from_utf8(bytes.take(length)) else {
             continue;
         };
-        let Some(server_time) = measurement.parse(text) else {
+        let Some(server_time) = ServerTime::parse(text) else {
             measurement.fall_back();
             continue;
         };
         let outcome = measurement.add_sample(&Sample {
-            before,
-            sent_at: before.after,
-            received_at: after.before,
-            after,
+            sent_at,
+            received_at: now,
             server_time,
         });
         if let Some(result) = measurement.result() {
@@ -303,61 +281,60 @@ fn measure_lying_server(mut bytes: Bytes<'_>) {
     report(results.chain([failure]).collect());
 }
 
-/// Marzullo's algorithm, compared with a count of the intervals at each of their ends.
+/// Marzullo's algorithm, compared with a count of the intervals at each point.
 fn find_majority(mut bytes: Bytes<'_>) {
-    let offset = bytes.signed(1);
-    let mut estimates = Vec::new();
-    while bytes.0.len() >= 3 && estimates.len() < 12 {
+    let mut intervals = Vec::new();
+    while bytes.0.len() >= 2 && intervals.len() < 12 {
         let low = bytes.signed(1);
-        estimates.push(Estimate {
-            interval: Interval::new(low, low + bytes.number(1)).expect("low <= high"),
-            // Up to half a second apart: they age by some hundred microseconds.
-            as_of: bytes.number(1) * 2_000,
-        });
+        intervals.push(Interval::new(low, low + bytes.number(1)).expect("low <= high"));
     }
-    let Some(as_of) = estimates.iter().map(|estimate| estimate.as_of).max() else {
-        assert!(marzullo(&estimates).is_none());
-        return;
-    };
-    let aged = estimates.iter().map(|estimate| estimate.aged_to(as_of));
-    let intervals: Vec<_> = aged.collect();
-    let count_at = |point| intervals.iter().filter(|i| i.contains(point)).count();
-    // The count only grows where an interval begins.
-    let counts = intervals.iter().map(|interval| count_at(interval.low()));
-    let max_count = counts.max().expect("an interval");
-    match marzullo(&estimates) {
-        Some(consensus) => {
-            assert!(2 * consensus.count > estimates.len());
-            assert_eq!(consensus.count, max_count);
-            assert_eq!(consensus.estimate.as_of, as_of);
-            let interval = consensus.estimate.interval;
-            let ends = [interval.low(), interval.high()];
-            assert_eq!(ends.map(count_at), [max_count; 2]);
-            if count_at(offset) >= max_count {
-                assert!(interval.contains(offset));
-            }
-        }
-        None => assert!(2 * max_count <= estimates.len()),
+    let places = marzullo(&intervals);
+    for point in -129..=384 {
+        let count = intervals.iter().filter(|it| it.contains(point)).count();
+        let is_inside = places.iter().any(|it| it.contains(point));
+        assert_eq!(is_inside, 2 * count > intervals.len(), "{point}");
     }
-    let offsets = estimates.iter().map(|&estimate| {
-        Ok(Offset {
-            estimate,
+    assert!(places.windows(2).all(|pair| pair[0].high() < pair[1].low()));
+    let clocks = intervals.iter().map(|&interval| {
+        Ok(ServerClock {
+            estimate: Estimate {
+                interval,
+                as_of: NOW.after,
+                max_slew: 500,
+            },
             round_trip: 5_000,
             samples: 8,
-            resolution: 1,
+            precision: Precision::Nanoseconds,
+            tick: TICK,
             restarts: 0,
+            duration: 90_000,
         })
     });
-    report(offsets.collect());
+    report(clocks.collect());
 }
 
-/// Makes each kind of output from these results.
-fn report(outcomes: Vec<Result<Offset, String>>) {
-    let servers = (0..).zip(outcomes).map(|(number, outcome)| ServerResult {
-        name: format!("[::{number}]:9527"),
-        outcome,
-    });
-    let report = Report::new(servers.collect());
+/// Makes each kind of output from these results, of one host with several addresses and of several
+/// hosts.
+fn report(outcomes: Vec<Result<ServerClock, String>>) {
+    let addresses: Vec<_> = (0..)
+        .zip(outcomes)
+        .map(|(number, outcome)| AddressResult {
+            name: format!("[::{number}]:9527"),
+            outcome: outcome.map_err(|reason| Failure {
+                reason,
+                is_contradiction: false,
+            }),
+        })
+        .collect();
+    let host = |addresses: &[AddressResult]| HostResult {
+        name: "host:9527".to_owned(),
+        addresses: addresses.to_vec(),
+    };
+    print(&Report::new(vec![host(&addresses)], NOW));
+    print(&Report::new(addresses.chunks(2).map(host).collect(), NOW));
+}
+
+fn print(report: &Report) {
     let json = report.json();
     let parsed = serde_json::from_str::<serde_json::Value>(&json);
     assert!(parsed.is_ok() && !json.contains('\n'), "{json}");
@@ -370,12 +347,12 @@ fn report(outcomes: Vec<Result<Offset, String>>) {
     let bars = line.matches('|').count();
     assert!(!line.contains('\n') && bars <= 1, "{line}");
     let (mut plot, mut summary) = (Plot::default(), Summary::default());
-    summary.add(report.agreed());
-    for estimate in report.agreed().into_iter().cycle().take(2) {
-        let (_, bar) = plot.draw(estimate.interval);
+    summary.add(report.agreed(), report.now());
+    for offset in report.agreed().into_iter().cycle().take(2) {
+        let (_, bar) = plot.draw(offset);
         assert_eq!(bar.chars().count(), Plot::COLUMNS);
-        let _ = sample(estimate);
-        summary.add(Some(estimate));
+        let _ = sample(offset, report.time());
+        summary.add(Some(offset), report.now());
     }
     let _ = summary.text();
 }

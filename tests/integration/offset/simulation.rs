@@ -334,7 +334,7 @@ fn simulate(number: u64, counts: &mut Counts) {
         .map(|server| server.measure(random, config, start))
         .collect();
     let end = |results: &[(Outcome, Nanos)]| results.iter().map(|it| it.1).max().expect("one");
-    for _ in 0..3 {
+    for _ in 0..5 {
         let now = end(&results);
         for (server, (outcome, end)) in servers.iter_mut().zip(&mut results) {
             if outcome.as_ref().is_ok_and(|clock| clock.is_outdated(now)) {
