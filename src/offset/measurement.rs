@@ -296,6 +296,12 @@ impl Measurement {
             Precision::Nanoseconds if is_repeated => Precision::Coarse,
             before => before,
         };
+        let is_recognised = before != self.precision && self.precision == Precision::Coarse;
+        if is_recognised {
+            // A tick between the first two samples is a contradiction only for a clock that is not
+            // coarse.
+            self.restarts = 0;
+        }
         self.lost = 0;
         let round_trip = sample.received_at - sample.sent_at;
         self.longest_round_trip = self.longest_round_trip.max(round_trip);
@@ -309,12 +315,6 @@ impl Measurement {
             restarts: self.restarts,
             duration: sample.received_at - first_sent_at,
         };
-        let is_recognised = before != self.precision && self.precision == Precision::Coarse;
-        if is_recognised {
-            // A tick between the first two samples is a contradiction only for a clock that is not
-            // coarse.
-            self.restarts = 0;
-        }
         let earlier = self.result.filter(|_| !is_recognised);
         let estimate = match earlier {
             Some(earlier) => earlier.estimate.intersection(new.estimate),

@@ -99,8 +99,8 @@ pub struct OffsetArgs {
     /// Print how far each server's clock is ahead of this one, ± a bound that is certain
     ///
     /// All servers are measured at the same time. With several servers a last line shows what the
-    /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every option
-    /// below implies this one.
+    /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every
+    /// option below implies this one.
     #[arg(long)]
     pub offset: bool,
 
@@ -118,8 +118,8 @@ pub struct OffsetArgs {
     /// Maximum lag of a server with whole seconds or a coarse clock, 1 at most [default: 0.01]
     ///
     /// time(2) of glibc, and with it Python's strftime, lags behind the server's clock by up to one
-    /// tick of its kernel, 1 to 10 ms. So does CLOCK_REALTIME_COARSE, which is recognised. The bound
-    /// is wider by as much. The offset of whole seconds as reported is shown too, to about a
+    /// tick of its kernel, 1 to 10 ms. So does CLOCK_REALTIME_COARSE, which is recognised. The
+    /// bound is wider by as much. The offset of whole seconds as reported is shown too, to about a
     /// millisecond. With 0, for a server that is known to read its clock, the bound narrows to the
     /// round trip.
     #[arg(
@@ -143,11 +143,12 @@ pub struct OffsetArgs {
         value_parser = seconds
     )]
     deadline: Option<Duration>,
-    /// Assume that a server's clock runs at most PPM faster or slower than this machine's oscillator
+
+    /// Assume that a server's clock runs at most PPM faster or slower than this machine's raw clock
     ///
-    /// Default: 100000 (10 %) for a server with nanoseconds, more than chronyd and the kernel slew a
-    /// clock; 500 for one with whole seconds. The errors of both oscillators are included, how this
-    /// machine's clock is slewed is not: samples are timed with CLOCK_MONOTONIC_RAW.
+    /// Default: 100000 (10 %) for a server with nanoseconds, as much as Linux slews a clock; 500
+    /// for one with whole seconds. The errors of both oscillators are included, how this machine's
+    /// clock is slewed is not: samples are timed with the raw clock, CLOCK_MONOTONIC_RAW.
     #[arg(
         long,
         value_name = "PPM",
