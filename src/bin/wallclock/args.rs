@@ -5,14 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueHint, value_parser};
+use clap::{Arg, CommandFactory, Parser, ValueHint, value_parser};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
 use wallclock::endpoint::{Endpoint, EndpointError};
 use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
-use wallclock::report::Limits;
+use wallclock::report::units::parse_seconds;
+use wallclock::report::{Limits, Range};
 use wallclock::strftime::Format;
 
 use crate::error::Error;
@@ -20,6 +21,9 @@ use crate::feed::Feed;
 
 /// The default of `--deadline`.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The minimum of `--watch`.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -96,7 +100,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Clock offset")]
 pub struct OffsetArgs {
-    /// Print how far each server's clock is ahead of this one, ± a bound that is certain
+    /// Print how far each server's clock is ahead of this one, with a bound that is certain
     ///
     /// All servers are measured at the same time. With several servers a last line shows what the
     /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every
@@ -161,39 +165,57 @@ pub struct OffsetArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Monitoring plugin: WARNING if this clock is certainly off by more than SECONDS
+    /// Monitoring plugin: WARNING if this clock is certainly off by more than N seconds
+    ///
+    /// RANGE is N, for -N to N, or LOW:HIGH, LOW: or ~:HIGH with the sign of the offset. After an @
+    /// what is within the range is off, not what is outside of it.
     #[arg(
+        short,
         long,
-        value_name = "SECONDS",
+        alias = "warn",
+        value_name = "RANGE",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
-        allow_negative_numbers = true,
+        // As are -0.1:0.2 and, so that it is no range instead of an option, -c.
+        allow_hyphen_values = true,
         conflicts_with = "json"
     )]
-    warn: Option<Nanos>,
+    warning: Option<Range>,
 
-    /// Monitoring plugin: CRITICAL if this clock is certainly off by more than SECONDS
+    /// Monitoring plugin: CRITICAL if this clock is certainly off by more than N seconds
     #[arg(
+        short,
         long,
-        value_name = "SECONDS",
+        value_name = "RANGE",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         conflicts_with = "json"
     )]
-    critical: Option<Nanos>,
+    critical: Option<Range>,
 
     /// Measure every SECONDS [default: 1], with a plot on a terminal and a summary at Ctrl-C
+    ///
+    /// At least 0.01.
     #[arg(
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
         num_args = 0..=1,
+        require_equals = true,
         default_missing_value = "1",
-        value_parser = seconds,
-        conflicts_with_all = ["warn", "critical"]
+        value_parser = interval,
+        conflicts_with_all = ["warning", "critical"]
     )]
     pub watch: Option<Duration>,
+
+    /// End --watch after N measurements
+    #[arg(
+        long,
+        value_name = "N",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(u32).range(1..),
+        requires = "watch"
+    )]
+    pub count: Option<u32>,
 
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
     ///
@@ -235,12 +257,12 @@ With --offset and --json:
 With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
-With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
-  0  OK        certainly not off by more than the lower limit
-  1  WARNING   certainly off by more than --warn
+With --warning and --critical, as monitoring plugins do:
+  0  OK        certainly off by no more than either limit
+  1  WARNING   certainly off by more than --warning
   2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, or no
-               way to print
+  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, wrong
+               usage, or no way to print
 
 Examples:
   wallclock
@@ -248,7 +270,7 @@ Examples:
   wallclock -u +%FT%TZ
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
-  wallclock -s clock.example --warn 0.1 --critical 1
+  wallclock -s clock.example -w 0.1 -c 1
 
 wallclock(1) describes the format language, wallclockd(8) the protocol. If they are not installed:
   wallclock --generate man | man -l -";
@@ -339,9 +361,10 @@ impl OffsetArgs {
             deadline,
             max_slew,
             json,
-            warn,
+            warning,
             critical,
             watch,
+            count: _,
             chrony: _,
             max_bound: _,
         } = self;
@@ -351,7 +374,7 @@ impl OffsetArgs {
             || deadline.is_some()
             || max_slew.is_some()
             || *json
-            || warn.is_some()
+            || warning.is_some()
             || critical.is_some()
             || watch.is_some()
     }
@@ -360,12 +383,16 @@ impl OffsetArgs {
     ///
     /// # Errors
     ///
-    /// `--warn` is greater than `--critical`.
+    /// With these limits no offset is a warning.
     pub fn limits(&self) -> Result<Option<Limits>, Error> {
-        match (self.warn, self.critical) {
-            (None, None) => Ok(None),
-            (Some(warn), Some(critical)) if warn > critical => Err(Error::WarnAboveCritical),
-            (warn, critical) => Ok(Some(Limits { warn, critical })),
+        let limits = Limits {
+            warning: self.warning,
+            critical: self.critical,
+        };
+        match limits {
+            limits if limits.hide_warnings() => Err(Error::NoWarning),
+            limits if self.warning.or(self.critical).is_some() => Ok(Some(limits)),
+            _ => Ok(None),
         }
     }
 
@@ -408,6 +435,32 @@ fn endpoints(text: &str) -> Result<EndpointList, EndpointError> {
         .map(EndpointList)
 }
 
+/// Returns whether the program is called as a monitoring plugin: with one of its options before
+/// `--`, whatever the other arguments are.
+pub fn is_plugin(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut command = Args::command();
+    command.build();
+    let flags = command.get_arguments();
+    let flags = flags.filter(|option| !option.get_action().takes_values());
+    let flags: Vec<_> = flags.filter_map(Arg::get_short).collect();
+    let mut arguments = arguments.take_while(|argument| argument != "--");
+    arguments.any(|argument| {
+        let argument = argument.to_string_lossy();
+        match (argument.strip_prefix("--"), argument.strip_prefix('-')) {
+            (Some(long), _) => {
+                let name = long.split('=').next().unwrap_or_default();
+                ["warning", "warn", "critical"].contains(&name)
+            }
+            // Several letters may follow, up to one that takes the rest as its value.
+            (None, Some(letters)) => {
+                let mut options = letters.chars().skip_while(|c| flags.contains(c));
+                matches!(options.next(), Some('w' | 'c'))
+            }
+            (None, None) => false,
+        }
+    })
+}
+
 /// Whether a format without a directive is rather a server, which takes an option.
 fn looks_like_host(text: &str) -> bool {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
@@ -425,6 +478,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the interval of `--watch`.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text).ok();
+    interval
+        .filter(|interval| *interval >= MIN_INTERVAL)
+        .ok_or_else(|| "not a number of seconds from 0.01 to 86400".to_owned())
+}
+
 /// Parses a tick: seconds, 0 and 1 included, to nanoseconds.
 fn tick(text: &str) -> Result<Nanos, String> {
     let tick = nonnegative_seconds(text).ok();
@@ -434,8 +495,6 @@ fn tick(text: &str) -> Result<Nanos, String> {
 
 /// Parses a limit: seconds, 0 included, to nanoseconds.
 fn nonnegative_seconds(text: &str) -> Result<Nanos, String> {
-    match text.parse::<f64>() {
-        Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),
-        _ => Err("not a number of seconds from 0 to 1000000000".to_owned()),
-    }
+    let limit = parse_seconds(text).filter(|limit| *limit >= 0);
+    limit.ok_or_else(|| "not a number of seconds from 0 to 1000000000".to_owned())
 }

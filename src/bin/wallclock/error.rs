@@ -24,8 +24,10 @@ pub enum Error {
     FormatTooLong,
     #[error("a measurement of the offset takes no format")]
     FormatWithOffset,
-    #[error("--warn is greater than --critical")]
-    WarnAboveCritical,
+    #[error("--watch takes its value with =: --watch={0}")]
+    WatchValue(String),
+    #[error("no offset is a warning: what raises one is critical by --critical")]
+    NoWarning,
     #[error("connect to chronyd at {}", path.display())]
     Chrony { path: PathBuf, source: io::Error },
     #[error("read the local time zone")]
@@ -54,7 +56,8 @@ impl Error {
             | Error::TextTooLong
             | Error::FormatTooLong
             | Error::FormatWithOffset
-            | Error::WarnAboveCritical
+            | Error::WatchValue(_)
+            | Error::NoWarning
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
             Error::NoResponse(..) => 3,

@@ -9,8 +9,11 @@ mod feed;
 mod offset;
 mod output;
 mod servers;
+mod signals;
+mod terminal;
 mod utc;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -18,27 +21,33 @@ use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args};
 use wallclock::cli::generate::{GenerateMode, ManualPage, generate};
 use wallclock::client::query::{ClientError, query};
 use wallclock::error::error_chain;
+use wallclock::report::Status;
 
-use args::Args;
+use args::{Args, is_plugin};
 use error::Error;
-use output::{print, print_error, print_response};
+use output::{print, print_error, print_response, print_status};
 
 fn main() -> ExitCode {
     let result = match parse_args() {
         Ok(args) => run(&args),
         Err(ArgsError::Help(help)) => print(|_| help.print()).map(|()| 0),
-        Err(ArgsError::Usage(line)) => {
-            print_error(line);
-            return ExitCode::from(USAGE_STATUS);
-        }
+        Err(ArgsError::Usage(line)) => return fail(USAGE_STATUS, &line),
     };
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            print_error(error_chain(&error));
-            ExitCode::from(error.status())
-        }
+        Err(error) => fail(error.status(), &error_chain(&error)),
     }
+}
+
+/// Reports an error: of a monitoring plugin as UNKNOWN on standard output, otherwise on standard
+/// error. Returns the exit status.
+fn fail(status: u8, line: &str) -> ExitCode {
+    ExitCode::from(if is_plugin(env::args_os().skip(1)) {
+        print_status(Status::Unknown, &Status::Unknown.plugin_line(line))
+    } else {
+        print_error(line);
+        status
+    })
 }
 
 /// Does what the arguments ask for. Returns the exit status.
