@@ -424,10 +424,10 @@ mod tests {
             ),
         ] {
             let limits = ranges(warning, critical);
-            let (_, line) = report(vec![measured(low * MILLI, high * MILLI)]).check(limits);
+            let (_, line) = report(vec![measured(low * MILLI - 1, high * MILLI + 1)]).check(limits);
             assert!(line.contains(reason), "{line}");
         }
-        let (_, line) = report(vec![measured(0, 0)]).check(ranges("@5:", "~:0.2"));
+        let (_, line) = report(vec![measured(0, 2)]).check(ranges("@5:", "~:0.2"));
         assert!(line.contains("s;@5:;~:0.2 bound="), "{line}");
     }
 

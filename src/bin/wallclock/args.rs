@@ -165,10 +165,10 @@ pub struct OffsetArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Monitoring plugin: WARNING if this clock is certainly off by more than N seconds
+    /// Monitoring plugin: WARNING if the offset is certainly not in RANGE: N seconds, or LOW:HIGH
     ///
-    /// RANGE is N, for -N to N, or LOW:HIGH, LOW: or ~:HIGH with the sign of the offset. After an @
-    /// what is within the range is off, not what is outside of it.
+    /// N means -N:N. LOW: has no upper end, ~:HIGH no lower one. After an @, the offset has to be
+    /// outside of the range.
     #[arg(
         short,
         long,
@@ -181,7 +181,7 @@ pub struct OffsetArgs {
     )]
     warning: Option<Range>,
 
-    /// Monitoring plugin: CRITICAL if this clock is certainly off by more than N seconds
+    /// Monitoring plugin: CRITICAL if the offset is certainly not in RANGE
     #[arg(
         short,
         long,
@@ -258,11 +258,11 @@ With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
 With --warning and --critical, as monitoring plugins do:
-  0  OK        certainly off by no more than either limit
-  1  WARNING   certainly off by more than --warning
-  2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, wrong
-               usage, or no way to print
+  0  OK        the offset is certainly in both ranges
+  1  WARNING   it is certainly not in that of --warning
+  2  CRITICAL  it is certainly not in that of --critical
+  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles the end of a
+               range, wrong usage, or no way to print
 
 Examples:
   wallclock

@@ -77,8 +77,8 @@ fn is_layout(byte: &u8) -> bool {
     matches!(byte, b'\n' | b'\t')
 }
 
-/// Prints the line of a monitoring plugin, with a priority if standard output is the journal. Returns
-/// its status: UNKNOWN if it cannot be written.
+/// Prints the line of a monitoring plugin, with a priority if standard output is the journal.
+/// Returns its status: UNKNOWN if it cannot be written.
 pub fn print_status(status: Status, line: &str) -> u8 {
     let level = match status {
         Status::Ok => Level::Info,

@@ -4,6 +4,7 @@
 mod counters;
 pub mod faults;
 pub mod flood;
+mod metrics;
 mod pattern;
 mod preload;
 mod process;
@@ -17,6 +18,7 @@ mod temp_dir;
 mod wait;
 
 pub use counters::{parse_counter, parse_counters, request_counters};
+pub use metrics::parse_metrics;
 pub use pattern::pattern_of;
 pub use process::Process;
 pub use procfs::{context_switches, cpu_time, open_descriptors, process_state, resident_kib};
