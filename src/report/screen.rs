@@ -28,8 +28,9 @@ pub struct Entry<'a> {
 /// Arranges measurements as lines that fit a terminal, under an axis that stays on it.
 ///
 /// A line has the time, the offset, and a bar that takes the columns left. In a terminal that is
-/// too narrow the time is left out first, then the bar. Remarks have lines of their own, which are
-/// broken between words; they are repeated only when they change, and with the axis.
+/// too narrow for them the time is left out, or else the bar, or else both. Remarks have lines of
+/// their own, which are broken between words; they are repeated only when they change, and with the
+/// axis.
 #[derive(Debug, Default)]
 pub struct Screen {
     plot: Plot,
@@ -125,7 +126,10 @@ impl Screen {
         let axis = ends.and_then(|ends| Axis::new(ends, width, time_columns, self.offset_columns));
         let lines = match (interval, axis) {
             (None, _) => wrap(&format!("{time}{GAP}{remark}"), width),
-            (Some(_), None) => wrap(&format!("{time}{GAP}{offset}"), width),
+            (Some(_), None) => match format!("{time}{GAP}{offset}") {
+                line if line.chars().count() <= width => vec![line],
+                _ => wrap(offset, width),
+            },
             (Some(interval), Some(axis)) => {
                 let time = match axis.has_time {
                     true => format!("{time}{GAP}"),
@@ -262,7 +266,8 @@ mod tests {
         }
         for (columns, lines) in [
             (37, &["08:15:02  +0.000000000 s ± 5.00 us"][..]),
-            (20, &["08:15:02 ", "+0.000000000 s ±", "5.00 us"]),
+            (34, &["+0.000000000 s ± 5.00 us"]),
+            (20, &["+0.000000000 s ±", "5.00 us"]),
         ] {
             let shown = add(&mut Screen::default(), interval, "", size(columns, 24));
             assert_eq!(shown.lines().collect::<Vec<_>>(), lines, "{columns}");
