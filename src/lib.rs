@@ -29,13 +29,15 @@
 //! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit.
 //!
 //! ```
+//! use std::net::IpAddr;
 //! use wallclock::clock::Clock;
-//! use wallclock::protocol::{MAX_RESPONSE_LEN, respond};
+//! use wallclock::protocol::{ALLOW_ALL, Destination, MAX_RESPONSE_LEN, respond};
 //!
 //! let now = Clock::utc().now();
 //! let mut buf = [0; MAX_RESPONSE_LEN];
 //! let source = "192.0.2.7:40000".parse().unwrap();
-//! let response = respond(b"%Y-%m-%dT%H:%M:%SZ", source, &now, &mut buf);
+//! let to = Some(Destination::from(IpAddr::from([192, 0, 2, 1])));
+//! let response = respond(b"%Y-%m-%dT%H:%M:%SZ", source, to, ALLOW_ALL, &now, &mut buf);
 //! assert_eq!(response.length(), "2026-07-05T01:05:07Z".len());
 //! ```
 

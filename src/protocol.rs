@@ -4,8 +4,11 @@
 //! The rules, in this order:
 //!
 //! 1. Ignored, without a response: a source port below 1024 (the ports of echo, chargen, daytime,
-//!    time and NTP); the unspecified source address (`::`, `0.0.0.0`), because the kernel routes a
-//!    response to it to the local host.
+//!    time and NTP); a source that is not a unicast address (the kernel routes a response to `::`
+//!    or `0.0.0.0` to the local host); a destination that is not a unicast address of this host
+//!    (several sockets and hosts receive a broadcast or multicast request, and their responses
+//!    together would exceed the limit of rule 6); a source outside the allowed networks, where
+//!    there are any.
 //! 2. Empty, or nothing but ASCII white space: the time in [`DEFAULT_FORMAT`].
 //! 3. No `%` in it: ignored. Rules 2 and 3 read the first [`MAX_REQUEST_LEN`] bytes only; a longer
 //!    request is never blank.
@@ -28,7 +31,9 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use crate::strftime::{self, FormatError, RenderError};
 use crate::time::LocalTime;
@@ -45,6 +50,9 @@ pub const MAX_RESPONSE_LEN: usize = 1232;
 
 /// The lowest source port that gets a response.
 pub const MIN_SOURCE_PORT: u16 = 1024;
+
+/// The allowed networks of a server that answers every source: the empty list.
+pub const ALLOW_ALL: &[IpNet] = &[];
 
 /// What every error response starts with.
 pub const ERROR_PREFIX: &str = "error: ";
@@ -132,8 +140,12 @@ impl fmt::Display for ErrorReason {
 pub enum IgnoreReason {
     /// From a port below [`MIN_SOURCE_PORT`].
     LowPort,
-    /// From the unspecified address (`::` or `0.0.0.0`).
-    UnspecifiedSource,
+    /// From an address that is not unicast.
+    SourceNotUnicast,
+    /// To an address that is not unicast, or not known to be.
+    DestinationNotUnicast,
+    /// From an address that is in none of the allowed networks.
+    SourceNotAllowed,
     /// No `%` in it.
     NoPercent,
 }
@@ -142,40 +154,67 @@ impl fmt::Display for IgnoreReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IgnoreReason::LowPort => write!(f, "source port below {MIN_SOURCE_PORT}"),
-            IgnoreReason::UnspecifiedSource => f.write_str("unspecified source address"),
+            IgnoreReason::SourceNotUnicast => f.write_str("source address not unicast"),
+            IgnoreReason::DestinationNotUnicast => f.write_str("destination address not unicast"),
+            IgnoreReason::SourceNotAllowed => f.write_str("source address not allowed"),
             IgnoreReason::NoPercent => f.write_str("no % in it"),
         }
     }
 }
 
-/// Writes the response to a request to the front of `buf`.
+/// The addresses that a request was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The destination address of the datagram.
+    pub address: IpAddr,
+    /// The address of this host that received it: for a broadcast, and for an IPv4 multicast,
+    /// another one than `address`.
+    pub local: IpAddr,
+}
+
+impl From<IpAddr> for Destination {
+    /// A request to an address of this host.
+    fn from(address: IpAddr) -> Destination {
+        Destination {
+            address,
+            local: address,
+        }
+    }
+}
+
+/// Writes the response to a request to the front of `buf`. A `destination` of `None` is unknown;
+/// `allow` holds the allowed networks.
 ///
 /// Of a request longer than [`MAX_REQUEST_LEN`] the caller may pass the first `MAX_REQUEST_LEN + 1`
 /// bytes only: the rest changes nothing.
 ///
 /// ```
-/// use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};
+/// use std::net::IpAddr;
+/// use wallclock::protocol::{ALLOW_ALL, Destination, MAX_RESPONSE_LEN, Response, respond};
 /// use wallclock::time::LocalTime;
 ///
 /// let now = LocalTime::new(1_783_213_507, 0, 0, "UTC");
 /// let source = "192.0.2.7:40000".parse().unwrap();
+/// let to = Some(Destination::from(IpAddr::from([192, 0, 2, 1])));
 /// let mut buf = [0; MAX_RESPONSE_LEN];
 ///
-/// let response = respond(b"%F %T %Z", source, &now, &mut buf);
+/// let response = respond(b"%F %T %Z", source, to, ALLOW_ALL, &now, &mut buf);
 /// assert!(matches!(response, Response::Answered { .. }));
 /// assert_eq!(&buf[..response.length()], b"2026-07-05 01:05:07 UTC");
 ///
-/// let response = respond(b"%Y/%m/%d %Q", source, &now, &mut buf);
+/// let response = respond(b"%Y/%m/%d %Q", source, to, ALLOW_ALL, &now, &mut buf);
 /// assert_eq!(&buf[..response.length()], b"error: byte 9: unknown conversion Q");
 /// ```
 pub fn respond(
     request: &[u8],
     source: SocketAddr,
+    destination: Option<Destination>,
+    allow: &[IpNet],
     now: &LocalTime,
     buf: &mut [u8; MAX_RESPONSE_LEN],
 ) -> Response {
     // Rule 1.
-    if let Some(reason) = ignored_source(source) {
+    if let Some(reason) = ignored_addresses(source, destination, allow) {
         return Response::Ignored(reason);
     }
     let head = &request[..request.len().min(MAX_REQUEST_LEN)];
@@ -205,16 +244,33 @@ pub fn respond(
     }
 }
 
-/// Rule 1: returns why requests from this source are ignored, or `None` if they are not.
-pub fn ignored_source(source: SocketAddr) -> Option<IgnoreReason> {
+/// Rule 1: returns why a request from this source to this destination is ignored, or `None` if it
+/// is not.
+pub fn ignored_addresses(
+    source: SocketAddr,
+    destination: Option<Destination>,
+    allow: &[IpNet],
+) -> Option<IgnoreReason> {
+    // `::ffff:10.1.2.3` is in 10.0.0.0/8.
+    let ip = source.ip().to_canonical();
     if source.port() < MIN_SOURCE_PORT {
         Some(IgnoreReason::LowPort)
-    } else if source.ip().to_canonical().is_unspecified() {
-        // The kernel routes packets for the unspecified address to the local host: a response to a
-        // spoofed `::` would reach a local service.
-        Some(IgnoreReason::UnspecifiedSource)
+    } else if !is_unicast(ip) {
+        Some(IgnoreReason::SourceNotUnicast)
+    } else if !destination.is_some_and(|to| to.address == to.local && is_unicast(to.address)) {
+        Some(IgnoreReason::DestinationNotUnicast)
+    } else if !allow.is_empty() && !allow.iter().any(|network| network.contains(&ip)) {
+        Some(IgnoreReason::SourceNotAllowed)
     } else {
         None
+    }
+}
+
+/// Returns whether this is a unicast address. That of a subnet's broadcasts looks like one.
+fn is_unicast(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     }
 }
 
@@ -240,11 +296,16 @@ fn refuse(reason: ErrorReason, buf: &mut [u8; MAX_RESPONSE_LEN]) -> Response {
 mod tests {
     use super::*;
 
+    fn to(ip: &str) -> Option<Destination> {
+        let ip: IpAddr = ip.parse().expect("an address");
+        Some(ip.into())
+    }
+
     fn response_from(source: &str, request: &[u8]) -> (Response, String) {
         let now = LocalTime::new(1_783_213_507, 0, 28_800, "CST");
         let mut buf = [0; MAX_RESPONSE_LEN];
         let source = source.parse().expect("an address");
-        let response = respond(request, source, &now, &mut buf);
+        let response = respond(request, source, to("192.0.2.1"), ALLOW_ALL, &now, &mut buf);
         let text = String::from_utf8_lossy(&buf[..response.length()]);
         (response, text.into_owned())
     }
@@ -253,26 +314,100 @@ mod tests {
         response_from("192.0.2.7:40000", request)
     }
 
+    fn rule_1(source: &str, to: Option<Destination>, allow: &[&str]) -> Option<IgnoreReason> {
+        let allow: Vec<IpNet> = allow
+            .iter()
+            .map(|n| n.parse().expect("a network"))
+            .collect();
+        ignored_addresses(source.parse().expect("an address"), to, &allow)
+    }
+
     #[test]
     fn rule_1_sources_are_ignored() {
         for (source, expected) in [
             ("192.0.2.7:0", Some(IgnoreReason::LowPort)),
             ("192.0.2.7:1023", Some(IgnoreReason::LowPort)),
             ("192.0.2.7:1024", None),
-            ("0.0.0.0:9527", Some(IgnoreReason::UnspecifiedSource)),
-            ("[::]:9527", Some(IgnoreReason::UnspecifiedSource)),
+            ("[::1]:9527", None),
+            ("0.0.0.0:9527", Some(IgnoreReason::SourceNotUnicast)),
+            ("[::]:9527", Some(IgnoreReason::SourceNotUnicast)),
             (
                 "[::ffff:0.0.0.0]:9527",
-                Some(IgnoreReason::UnspecifiedSource),
+                Some(IgnoreReason::SourceNotUnicast),
             ),
-            ("[::1]:9527", None),
+            ("255.255.255.255:9527", Some(IgnoreReason::SourceNotUnicast)),
+            ("224.0.0.1:9527", Some(IgnoreReason::SourceNotUnicast)),
+            (
+                "[::ffff:239.255.255.255]:9527",
+                Some(IgnoreReason::SourceNotUnicast),
+            ),
+            ("[ff02::1]:9527", Some(IgnoreReason::SourceNotUnicast)),
         ] {
-            let (response, _) = response_from(source, b"%T");
-            let reason = match response {
-                Response::Ignored(reason) => Some(reason),
-                _ => None,
-            };
-            assert_eq!(reason, expected, "{source}");
+            assert_eq!(rule_1(source, to("192.0.2.1"), &[]), expected, "{source}");
+        }
+        // `respond` applies the rule, before all others.
+        let (response, text) = response_from("192.0.2.7:7", b"%Q");
+        assert_eq!(response, Response::Ignored(IgnoreReason::LowPort));
+        assert_eq!(text, "");
+    }
+
+    #[test]
+    fn rule_1_destination_has_to_be_unicast() {
+        for ip in [
+            "192.0.2.1",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "::ffff:192.0.2.1",
+        ] {
+            assert_eq!(rule_1("192.0.2.7:40000", to(ip), &[]), None, "{ip}");
+        }
+        let ignored = Some(IgnoreReason::DestinationNotUnicast);
+        for ip in [
+            "224.0.0.1",
+            "::ffff:224.0.0.1",
+            "ff02::1",
+            "ff0e::1",
+            "255.255.255.255",
+            "::",
+        ] {
+            assert_eq!(rule_1("192.0.2.7:40000", to(ip), &[]), ignored, "{ip}");
+        }
+        // A broadcast of the subnet.
+        let broadcast = Destination {
+            address: [10, 9, 0, 255].into(),
+            local: [10, 9, 0, 1].into(),
+        };
+        assert_eq!(rule_1("192.0.2.7:40000", Some(broadcast), &[]), ignored);
+        assert_eq!(rule_1("192.0.2.7:40000", None, &[]), ignored);
+    }
+
+    #[test]
+    fn rule_1_source_has_to_be_in_an_allowed_network() {
+        let ignored = Some(IgnoreReason::SourceNotAllowed);
+        for (source, allow, expected) in [
+            ("10.1.2.3:40000", &["10.0.0.0/8"][..], None),
+            ("[::ffff:10.1.2.3]:40000", &["10.0.0.0/8"], None),
+            ("11.0.0.0:40000", &["10.0.0.0/8"], ignored),
+            ("9.255.255.255:40000", &["10.0.0.0/8"], ignored),
+            ("[::ffff:11.0.0.0]:40000", &["10.0.0.0/8", "::/0"], ignored),
+            ("[fd00:7::1]:40000", &["10.0.0.0/8", "fd00:7::/64"], None),
+            (
+                "[fd00:7:0:1::]:40000",
+                &["10.0.0.0/8", "fd00:7::/64"],
+                ignored,
+            ),
+            ("192.0.2.7:40000", &["192.0.2.7/32"], None),
+            ("192.0.2.8:40000", &["192.0.2.7/32"], ignored),
+            ("192.0.2.8:40000", &["0.0.0.0/0"], None),
+            // A network of one family holds no address of the other one.
+            ("[2001:db8::1]:40000", &["0.0.0.0/0"], ignored),
+        ] {
+            assert_eq!(
+                rule_1(source, to("192.0.2.1"), allow),
+                expected,
+                "{source} {allow:?}"
+            );
         }
     }
 
@@ -318,7 +453,14 @@ mod tests {
         let now = LocalTime::new(0, 0, 0, "UTC").with_untrusted();
         let source = "192.0.2.7:40000".parse().expect("an address");
         let mut buf = [0; MAX_RESPONSE_LEN];
-        let mut reason = |request: &[u8]| match respond(request, source, &now, &mut buf) {
+        let mut reason = |request: &[u8]| match respond(
+            request,
+            source,
+            to("192.0.2.1"),
+            ALLOW_ALL,
+            &now,
+            &mut buf,
+        ) {
             Response::Refused { reason, .. } => reason,
             other => panic!("{other:?}"),
         };
@@ -364,11 +506,22 @@ mod tests {
             ("192.0.2.7:40000", "%99d", "refused, answer too long"),
             ("192.0.2.7:40000", "quiet", "ignored, no % in it"),
             ("192.0.2.7:7", "%T", "ignored, source port below 1024"),
-            ("[::]:40000", "%T", "ignored, unspecified source address"),
+            ("[::]:40000", "%T", "ignored, source address not unicast"),
         ] {
             let (response, _) = response_from(source, request.as_bytes());
             assert_eq!(response.to_string(), expected);
         }
+        let reasons = [
+            IgnoreReason::DestinationNotUnicast,
+            IgnoreReason::SourceNotAllowed,
+        ];
+        assert_eq!(
+            reasons.map(|reason| Response::Ignored(reason).to_string()),
+            [
+                "ignored, destination address not unicast",
+                "ignored, source address not allowed",
+            ]
+        );
         let untrusted = ErrorReason::NotSynchronised.to_string();
         assert_eq!(untrusted, "clock not synchronised");
     }

@@ -71,9 +71,11 @@ fn requests_allocate_no_memory() {
     )
     .expect("a free port");
     let address = listeners[0].address();
+    let allow = ["::/0", "127.0.0.0/8"].map(|network| network.parse().expect("a network"));
+    let allow = allow.to_vec();
     let (signals, stop_handle) = Signals::with_handle().expect("a pair of sockets");
     let thread = thread::spawn(move || {
-        let server = Server::new(listeners, clock, signals, ServiceNotifier::default());
+        let server = Server::new(listeners, allow, clock, signals, ServiceNotifier::default());
         COUNTED.set(true);
         let counters = server.run();
         COUNTED.set(false);

@@ -10,6 +10,10 @@ use clap::{Command, Parser};
 /// The exit status for wrong usage.
 pub const USAGE_STATUS: u8 = 2;
 
+/// The option whose variable must not be empty: without it, `wallclockd` answers all networks, and
+/// an empty list of networks is not meant to.
+const NEVER_EMPTY: &str = "allow";
+
 /// Why the program does not run.
 #[derive(Debug)]
 pub enum ArgsError {
@@ -22,7 +26,7 @@ pub enum ArgsError {
 
 /// Parses the arguments and environment variables of this process.
 ///
-/// A variable that is set but empty counts as not set.
+/// A variable that is set but empty counts as not set, but for that of `--allow`: it is an error.
 ///
 /// # Errors
 ///
@@ -120,10 +124,11 @@ fn nearest<'a>(name: &str, known: &[&'a str], prefix_len: usize) -> Option<&'a s
 /// In an EnvironmentFile, `NAME=` restores the default.
 fn without_empty_variables(command: Command) -> Command {
     command.mut_args(|option| {
-        let empty = option
-            .get_env()
-            .and_then(env::var_os)
-            .is_some_and(|value| value.is_empty());
+        let empty = option.get_id() != NEVER_EMPTY
+            && option
+                .get_env()
+                .and_then(env::var_os)
+                .is_some_and(|value| value.is_empty());
         if empty { option.env(None) } else { option }
     })
 }

@@ -1,8 +1,9 @@
-//! The daemon: sockets, the loop, signals, counters and the service manager.
+//! The daemon: sockets, allowed networks, the loop, signals, counters and the service manager.
 //!
 //! [`server`] receives a batch, calls [`protocol::respond`](crate::protocol::respond) for each
 //! request in it, and sends the responses under the policy of [`send`].
 
+pub mod allow;
 pub mod counters;
 pub mod drops;
 pub mod notify;

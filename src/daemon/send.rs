@@ -25,9 +25,6 @@ pub trait Outgoing {
     /// Why response `first` was not sent.
     fn send(&mut self, first: usize) -> io::Result<usize>;
 
-    /// Lets the kernel choose the source address of a response. Returns whether it was set before.
-    fn clear_source(&mut self, response: usize) -> bool;
-
     /// Waits until half of the send buffer is free. Returns whether it is, and how long that took.
     fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration);
 
@@ -79,13 +76,6 @@ impl SendPolicy {
                     continue;
                 }
                 Some(libc::EAGAIN) => batch.count() - next,
-                // The destination of the request is not a valid source any more: use the source
-                // that the routing table selects.
-                Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
-                    if batch.clear_source(next) =>
-                {
-                    continue;
-                }
                 // This response can't be sent; the others may go elsewhere.
                 _ => 1,
             };
@@ -115,7 +105,6 @@ impl SendPolicy {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-    use std::mem;
 
     /// Records the calls. `sends` has the results of the calls of send(); after these, all is sent.
     #[derive(Default)]
@@ -123,7 +112,6 @@ mod tests {
         count: usize,
         sends: VecDeque<Result<usize, i32>>,
         writable: bool,
-        sources: Vec<bool>,
         waits: Vec<Duration>,
         first: Vec<usize>,
         unsent: Vec<usize>,
@@ -141,10 +129,6 @@ mod tests {
             result.map_err(io::Error::from_raw_os_error)
         }
 
-        fn clear_source(&mut self, response: usize) -> bool {
-            mem::take(&mut self.sources[response])
-        }
-
         fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {
             self.waits.push(timeout);
             (self.writable, timeout)
@@ -160,7 +144,6 @@ mod tests {
             count,
             sends: sends.into(),
             writable: true,
-            sources: vec![true; count],
             ..FakeSocket::default()
         }
     }
@@ -177,16 +160,6 @@ mod tests {
         let mut batch = socket(3, [Ok(1), Err(libc::EHOSTUNREACH)]);
         assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
         assert_eq!((batch.first, batch.unsent), (vec![0, 1, 2], vec![1]));
-    }
-
-    #[test]
-    fn an_invalid_source_is_cleared_once() {
-        for errno in [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH] {
-            let mut batch = socket(1, [Err(errno)]);
-            assert_eq!(SendPolicy::default().send_all(&mut batch), 0);
-            let mut batch = socket(1, [Err(errno), Err(errno)]);
-            assert_eq!(SendPolicy::default().send_all(&mut batch), 1);
-        }
     }
 
     #[test]

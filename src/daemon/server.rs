@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -21,7 +22,7 @@ use super::send::{Outgoing, SendPolicy};
 use super::signals::Signals;
 use super::socket::Listener;
 use crate::clock::Clock;
-use crate::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
+use crate::protocol::{Destination, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, respond};
 use crate::sys::mmsg::{BATCH_SIZE, DatagramBatch};
 
 /// One byte more than the longest request: a request that fills the buffer is too long (rule 4),
@@ -92,6 +93,8 @@ impl<'a> ServedSocket<'a> {
 /// What the loop changes. The sockets and the signals are apart: the loop borrows them to sleep.
 struct State {
     clock: Clock,
+    /// The networks whose requests are answered; empty for all.
+    allow: Vec<IpNet>,
     notifier: ServiceNotifier,
     batch: Batch,
     counters: Counters,
@@ -101,9 +104,11 @@ struct State {
 }
 
 impl Server {
-    /// Makes a daemon that answers requests to these sockets with the time of this clock.
+    /// Makes a daemon that answers requests to these sockets, from these networks, with the time of
+    /// this clock. An empty list of networks is all.
     pub fn new(
         listeners: Vec<Listener>,
+        allow: Vec<IpNet>,
         clock: Clock,
         signals: Signals,
         notifier: ServiceNotifier,
@@ -113,6 +118,7 @@ impl Server {
             signals,
             state: State {
                 clock,
+                allow,
                 notifier,
                 batch: Batch::new(),
                 counters: Counters::default(),
@@ -193,6 +199,7 @@ impl State {
         let listener = socket.listener;
         let State {
             clock,
+            allow,
             batch,
             counters,
             ..
@@ -201,8 +208,13 @@ impl State {
         // Read after the last request arrived and before the first response leaves, so that the
         // time is right for each of them.
         let now = clock.now();
-        batch.for_each_request(|request, source, buf| {
-            let response = respond(request, source, &now, buf);
+        let bound = listener.bound_ip().map(Destination::from);
+        batch.for_each_request(|request, source, pktinfo, buf| {
+            let reported = pktinfo.and_then(|pktinfo| pktinfo.addresses());
+            let destination = reported
+                .map(|(address, local)| Destination { address, local })
+                .or(bound);
+            let response = respond(request, source, destination, allow, &now, buf);
             log::debug!("{source}: request {}: {response}", Escaped(request));
             match response {
                 Response::Answered { length } => {
@@ -356,10 +368,6 @@ impl Outgoing for Sending<'_> {
 
     fn send(&mut self, first: usize) -> io::Result<usize> {
         self.batch.send(self.socket, first)
-    }
-
-    fn clear_source(&mut self, response: usize) -> bool {
-        self.batch.clear_source(response)
     }
 
     fn wait_writable(&mut self, timeout: Duration) -> (bool, Duration) {

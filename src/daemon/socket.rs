@@ -199,6 +199,8 @@ impl Listener {
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         // systemd sets it. The socket stays systemd's, so it stays off after the end of the daemon.
         socket.set_reuse_address(false).map_err(inspect)?;
+        // Whatever it is bound to: that may be a broadcast address.
+        enable_pktinfo(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         Listener::new(socket, options, true)
     }
 
@@ -211,17 +213,6 @@ impl Listener {
         let address = socket
             .local_addr()
             .map_err(|source| ListenError::Address { source })?;
-        // A socket that is bound to one address sends from that address anyway. Without packet info
-        // a request costs 5 % less.
-        if address.ip().to_canonical().is_unspecified() {
-            let option = if address.is_ipv6() {
-                "IPV6_RECVPKTINFO"
-            } else {
-                "IP_PKTINFO"
-            };
-            enable_pktinfo(socket.as_fd(), address.is_ipv6())
-                .map_err(option_error(option, address))?;
-        }
         let listener = Listener { socket, address };
         listener.request_send_buffer(inherited);
         listener.request_recv_buffer(options.recv_buffer, inherited);
@@ -336,6 +327,13 @@ impl Listener {
                 || includes(address.ip(), this.ip(), true))
     }
 
+    /// Returns the address that the requests to this socket are sent to; `None` if it is bound to
+    /// all addresses.
+    pub fn bound_ip(&self) -> Option<IpAddr> {
+        let ip = self.address.ip();
+        (!ip.to_canonical().is_unspecified()).then_some(ip)
+    }
+
     /// Returns how full the receive buffer is, and how many datagrams the kernel dropped at this
     /// socket since it was created.
     ///
@@ -379,6 +377,13 @@ fn new_socket(address: SocketAddr) -> Result<Socket, ListenError> {
         socket
             .set_only_v6(!address.ip().is_unspecified())
             .map_err(create)?;
+    }
+    // Before the bind, so that it holds for the first request. A socket that is bound to one
+    // unicast address receives only requests to it, and sends from it. Without packet info a
+    // request costs 5 % less.
+    if address.ip().to_canonical().is_unspecified() {
+        enable_pktinfo(socket.as_fd(), address.is_ipv6())
+            .map_err(option_error("IP_PKTINFO", address))?;
     }
     Ok(socket)
 }

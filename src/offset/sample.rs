@@ -161,19 +161,21 @@ impl ServerClock {
     }
 
     /// Returns whether another measurement is worth its time when the raw clock reads `now`: the
-    /// bound has grown to more than the double, and the measurement took less time than has passed.
+    /// bound has grown to more than the double, and samples of nanoseconds follow each other at
+    /// once, or the measurement took less time than has passed.
     pub fn is_outdated(&self, now: Nanos) -> bool {
         let Estimate {
             interval, as_of, ..
         } = self.estimate;
         let growth = self.estimate.max_change(now - as_of);
-        growth > interval.bound().max(MIN_GROWTH) && now - as_of > self.duration
+        let is_quick = self.precision != Precision::Seconds || now - as_of > self.duration;
+        growth > interval.bound().max(MIN_GROWTH) && is_quick
     }
 }
 
-/// Growth of a bound that is not worth another measurement: 50 us, half a millisecond of
+/// Growth of a bound that is not worth another measurement: 20 us, 200 us of
 /// [`DEFAULT_MAX_SLEW`](super::DEFAULT_MAX_SLEW).
-const MIN_GROWTH: Nanos = 50_000;
+const MIN_GROWTH: Nanos = 20_000;
 
 #[cfg(test)]
 mod tests {
@@ -318,17 +320,20 @@ mod tests {
 
     #[test]
     fn a_result_is_outdated_when_its_bound_has_doubled() {
-        for (bound, age, outdated) in [
-            // 10 % of 0.5 ms are 50 us, which is never worth it.
-            (MICRO, 500 * MICRO, false),
-            (100 * MICRO, MILLI, false),
+        let (quick, slow) = (Precision::Nanoseconds, Precision::Seconds);
+        for (precision, bound, age, outdated) in [
+            // 10 % of 0.2 ms are 20 us, which is never worth it.
+            (quick, MICRO, 200 * MICRO, false),
+            (quick, MICRO, 200 * MICRO + 1, true),
+            (quick, 200 * MICRO, 2 * MILLI, false),
+            (quick, 200 * MICRO, 2 * MILLI + 1, true),
             // The measurement took 1 ms.
-            (MICRO, MILLI, false),
-            (MICRO, MILLI + 1, true),
-            (200 * MICRO, 2 * MILLI, false),
-            (200 * MICRO, 2 * MILLI + 1, true),
+            (slow, MICRO, MILLI, false),
+            (slow, MICRO, MILLI + 1, true),
+            (slow, 200 * MICRO, 2 * MILLI, false),
+            (slow, 200 * MICRO, 2 * MILLI + 1, true),
         ] {
-            let clock = server_clock(Precision::Nanoseconds, bound);
+            let clock = server_clock(precision, bound);
             let now = clock.estimate.as_of + age;
             assert_eq!(clock.is_outdated(now), outdated, "{bound} {age}");
         }

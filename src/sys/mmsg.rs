@@ -6,11 +6,13 @@
 //! IPv4 or IPv6: each datagram has a source.
 //!
 //! If the socket reports the destination of a request
-//! ([`enable_pktinfo`](super::sockopt::enable_pktinfo)), the response leaves from that address.
+//! ([`enable_pktinfo`](super::sockopt::enable_pktinfo)), the response leaves from that address, and
+//! the caller learns it ([`Pktinfo`]).
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::{Index, IndexMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
@@ -20,8 +22,8 @@ use super::errno::retry_on_eintr;
 /// of the cost of a datagram, so a larger number saves nothing.
 pub const BATCH_SIZE: usize = 32;
 
-/// Bytes for the control messages of one datagram: packet info of either family, and others that
-/// may be enabled on an inherited socket.
+/// Bytes for the control messages of one datagram: packet info of both families, and others that
+/// may be enabled on an inherited socket and come first (time stamps, the drop count, the mark).
 const CMSG_BUF_SIZE: usize = 256;
 
 // The SAFETY comments below rely on these: `write_cmsg` writes one of the two.
@@ -35,11 +37,58 @@ struct CmsgBuf([u8; CMSG_BUF_SIZE]);
 
 const _: () = assert!(align_of::<CmsgBuf>() >= align_of::<libc::cmsghdr>());
 
+/// An array on the heap that others point into, with an element for each datagram.
+///
+/// All accesses derive from one raw pointer: a pointer to an element stays valid when another
+/// element is used through a reference, and when the array is moved. (A use of a `Box` may
+/// invalidate the pointers that were derived from it.)
+struct Elements<T>(*mut T);
+
+impl<T: Copy> Elements<T> {
+    fn new(value: T) -> Self {
+        Self(Box::into_raw(Box::new([value; BATCH_SIZE])).cast())
+    }
+}
+
+impl<T> Elements<T> {
+    /// A pointer to an element. It is valid as long as `self`, but not while a reference to that
+    /// element is used.
+    fn ptr(&self, index: usize) -> *mut T {
+        assert!(index < BATCH_SIZE);
+        // SAFETY: the array has BATCH_SIZE elements.
+        unsafe { self.0.add(index) }
+    }
+}
+
+impl<T> Index<usize> for Elements<T> {
+    type Output = T;
+
+    fn index(&self, index: usize) -> &T {
+        // SAFETY: the element is initialised. Nothing writes to it while `self` is borrowed.
+        unsafe { &*self.ptr(index) }
+    }
+}
+
+impl<T> IndexMut<usize> for Elements<T> {
+    fn index_mut(&mut self, index: usize) -> &mut T {
+        // SAFETY: the element is initialised. Nothing else uses it while `self` is mutably
+        // borrowed.
+        unsafe { &mut *self.ptr(index) }
+    }
+}
+
+impl<T> Drop for Elements<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer comes from `Box::into_raw` of such an array, and is not used again.
+        drop(unsafe { Box::from_raw(self.0.cast::<[T; BATCH_SIZE]>()) });
+    }
+}
+
 /// The buffers of a batch, allocated once and used for every call. `RECV` is the size of a receive
 /// buffer, `SEND` that of a response buffer, in bytes.
 ///
-/// Headers point to the other buffers, which are boxed so that they stay in place when the batch is
-/// moved. Two invariants hold between calls of the methods:
+/// Headers point to the other buffers, which stay in place when the batch is moved. Two invariants
+/// hold between calls of the methods:
 ///
 /// * The headers `incoming[received..]` are prepared: each points to the request buffer, the
 ///   source, the control buffer and the iovec of its own index, with their lengths. The others are
@@ -49,15 +98,15 @@ const _: () = assert!(align_of::<CmsgBuf>() >= align_of::<libc::cmsghdr>());
 ///   and to the response, the source and the control buffer of the request `request_of`, with
 ///   lengths within these buffers.
 pub struct DatagramBatch<const RECV: usize, const SEND: usize> {
-    requests: Box<[[u8; RECV]; BATCH_SIZE]>,
+    requests: Elements<[u8; RECV]>,
     /// Large enough for a sockaddr_in, too, which has family and port at the same offsets.
-    sources: Box<[libc::sockaddr_in6; BATCH_SIZE]>,
-    controls: Box<[CmsgBuf; BATCH_SIZE]>,
-    responses: Box<[[u8; SEND]; BATCH_SIZE]>,
-    incoming: Box<[libc::mmsghdr; BATCH_SIZE]>,
-    outgoing: Box<[libc::mmsghdr; BATCH_SIZE]>,
-    incoming_iovecs: Box<[libc::iovec; BATCH_SIZE]>,
-    outgoing_iovecs: Box<[libc::iovec; BATCH_SIZE]>,
+    sources: Elements<libc::sockaddr_in6>,
+    controls: Elements<CmsgBuf>,
+    responses: Elements<[u8; SEND]>,
+    incoming: Elements<libc::mmsghdr>,
+    outgoing: Elements<libc::mmsghdr>,
+    incoming_iovecs: Elements<libc::iovec>,
+    outgoing_iovecs: Elements<libc::iovec>,
     /// How many headers in `incoming` have to be prepared: the kernel has written to these.
     received: usize,
     /// How many headers in `outgoing` have a response.
@@ -84,14 +133,14 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
             iov_len: 0,
         };
         Self {
-            requests: Box::new([[0; RECV]; BATCH_SIZE]),
-            sources: Box::new([source; BATCH_SIZE]),
-            controls: Box::new([CmsgBuf([0; CMSG_BUF_SIZE]); BATCH_SIZE]),
-            responses: Box::new([[0; SEND]; BATCH_SIZE]),
-            incoming: Box::new([header; BATCH_SIZE]),
-            outgoing: Box::new([header; BATCH_SIZE]),
-            incoming_iovecs: Box::new([iovec; BATCH_SIZE]),
-            outgoing_iovecs: Box::new([iovec; BATCH_SIZE]),
+            requests: Elements::new([0; RECV]),
+            sources: Elements::new(source),
+            controls: Elements::new(CmsgBuf([0; CMSG_BUF_SIZE])),
+            responses: Elements::new([0; SEND]),
+            incoming: Elements::new(header),
+            outgoing: Elements::new(header),
+            incoming_iovecs: Elements::new(iovec),
+            outgoing_iovecs: Elements::new(iovec),
             // None is prepared yet.
             received: BATCH_SIZE,
             pending: 0,
@@ -118,7 +167,7 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
             unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
-                    self.incoming.as_mut_ptr(),
+                    self.incoming.ptr(0),
                     BATCH_SIZE as libc::c_uint,
                     libc::MSG_DONTWAIT as _,
                     ptr::null_mut(),
@@ -132,26 +181,26 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
     fn prepare_incoming(&mut self) {
         for index in 0..self.received {
             self.incoming_iovecs[index] = libc::iovec {
-                iov_base: (&raw mut self.requests[index]).cast(),
+                iov_base: self.requests.ptr(index).cast(),
                 iov_len: RECV,
             };
             let header = &mut self.incoming[index].msg_hdr;
-            header.msg_name = (&raw mut self.sources[index]).cast();
+            header.msg_name = self.sources.ptr(index).cast();
             header.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            header.msg_iov = &raw mut self.incoming_iovecs[index];
+            header.msg_iov = self.incoming_iovecs.ptr(index);
             header.msg_iovlen = 1;
-            header.msg_control = (&raw mut self.controls[index]).cast();
+            header.msg_control = self.controls.ptr(index).cast();
             header.msg_controllen = CMSG_BUF_SIZE as _;
             header.msg_flags = 0;
         }
     }
 
     /// Calls `respond` for each datagram of the last [`receive`](Self::receive), with its payload,
-    /// its source and a buffer for the response. `respond` returns the length of the response, or
-    /// `None` to send none.
+    /// its source, its packet info and a buffer for the response. `respond` returns the length of
+    /// the response, or `None` to send none.
     pub fn for_each_request(
         &mut self,
-        mut respond: impl FnMut(&[u8], SocketAddr, &mut [u8; SEND]) -> Option<usize>,
+        mut respond: impl FnMut(&[u8], SocketAddr, Option<Pktinfo>, &mut [u8; SEND]) -> Option<usize>,
     ) {
         self.pending = 0;
         for index in 0..self.received {
@@ -160,28 +209,37 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
             };
             let length = (self.incoming[index].msg_len as usize).min(RECV);
             let request = &self.requests[index][..length];
-            if let Some(length) = respond(request, source, &mut self.responses[index]) {
-                self.queue_response(index, length.min(SEND));
+            let pktinfo = received_pktinfo(&self.incoming[index].msg_hdr);
+            let response = &mut self.responses[index];
+            if let Some(length) = respond(request, source, pktinfo, response) {
+                self.queue_response(index, length.min(SEND), pktinfo);
             }
         }
     }
 
     /// Fills in the next header in `outgoing`, for a response of at most `SEND` bytes to the
     /// request `index`.
-    fn queue_response(&mut self, index: usize, length: usize) {
+    fn queue_response(&mut self, index: usize, length: usize, pktinfo: Option<Pktinfo>) {
         let slot = self.pending;
         self.outgoing_iovecs[slot] = libc::iovec {
-            iov_base: (&raw mut self.responses[index]).cast(),
+            iov_base: self.responses.ptr(index).cast(),
             iov_len: length,
         };
-        let control_length = pktinfo_for_response(&self.incoming[index].msg_hdr);
+        let control_length = match pktinfo {
+            // SAFETY: `msg_control` of this header points to a whole CmsgBuf, whose messages are
+            // not read any more.
+            Some(pktinfo) => unsafe {
+                write_response_pktinfo(&self.incoming[index].msg_hdr, pktinfo)
+            },
+            None => 0,
+        };
         let header = &mut self.outgoing[slot].msg_hdr;
-        header.msg_name = (&raw mut self.sources[index]).cast();
+        header.msg_name = self.sources.ptr(index).cast();
         // Within `sources`: `socket_addr` accepts no family with longer addresses than IPv6's.
         header.msg_namelen = self.incoming[index].msg_hdr.msg_namelen;
-        header.msg_iov = &raw mut self.outgoing_iovecs[slot];
+        header.msg_iov = self.outgoing_iovecs.ptr(slot);
         header.msg_iovlen = 1;
-        header.msg_control = (&raw mut self.controls[index]).cast();
+        header.msg_control = self.controls.ptr(index).cast();
         header.msg_controllen = control_length as _;
         self.request_of[slot] = index;
         self.pending += 1;
@@ -203,17 +261,21 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
     ///
     /// If `first` is greater than [`pending`](Self::pending).
     pub fn send(&mut self, socket: BorrowedFd<'_>, first: usize) -> io::Result<usize> {
-        let headers = &mut self.outgoing[first..self.pending];
+        assert!(first <= self.pending);
+        if first == self.pending {
+            return Ok(0);
+        }
         retry_on_eintr(|| {
-            // SAFETY: these headers have a response: each points to an iovec and, through it, to a
-            // response, to a destination and to a control buffer, with lengths within them. `self`
-            // owns these buffers and is mutably borrowed during the call. The kernel reads them,
-            // writes the msg_len of each header, and keeps no pointer after the call.
+            // SAFETY: the headers from `first` to `pending` have a response: each points to an
+            // iovec and, through it, to a response, to a destination and to a control buffer, with
+            // lengths within them. `self` owns these buffers and is mutably borrowed during the
+            // call. The kernel reads them, writes the msg_len of each header, and keeps no pointer
+            // after the call.
             unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
-                    headers.as_mut_ptr(),
-                    headers.len() as libc::c_uint,
+                    self.outgoing.ptr(first),
+                    (self.pending - first) as libc::c_uint,
                     libc::MSG_DONTWAIT as _,
                 )
             }
@@ -223,12 +285,6 @@ impl<const RECV: usize, const SEND: usize> DatagramBatch<RECV, SEND> {
     /// Returns the address that a response goes to.
     pub fn destination(&self, response: usize) -> Option<SocketAddr> {
         socket_addr(&self.sources[self.request_of[response]])
-    }
-
-    /// Lets the kernel choose the source address of a response. Returns whether it was set before.
-    pub fn clear_source(&mut self, response: usize) -> bool {
-        let header = &mut self.outgoing[response].msg_hdr;
-        mem::replace(&mut header.msg_controllen, 0) != 0
     }
 }
 
@@ -248,14 +304,51 @@ fn socket_addr(source: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// Replaces the control messages of a received datagram by those of its response, in the same
-/// buffer: the destination of the request becomes the source of the response. Returns their length,
-/// 0 if the kernel is to choose the source.
-///
-/// The routing table chooses the interface, because the route back may be another one. Only a
-/// link-local address keeps its interface: without it the address is ambiguous. A message that the
+/// What the kernel reports about the destination of a datagram (ip(7) `IP_PKTINFO`, ipv6(7)
+/// `IPV6_PKTINFO`).
+#[derive(Clone, Copy)]
+pub struct Pktinfo {
+    header: libc::cmsghdr,
+    data: PktinfoData,
+}
+
+#[derive(Clone, Copy)]
+enum PktinfoData {
+    V4(libc::in_pktinfo),
+    V6(libc::in6_pktinfo),
+}
+
+impl Pktinfo {
+    /// Returns the destination address of the datagram, and the address of this host that received
+    /// it. These differ for a broadcast and for an IPv4 multicast. For an IPv6 multicast both are
+    /// the multicast address.
+    ///
+    /// `None` if the kernel did not look the second one up: `IP_PKTINFO` was off when the datagram
+    /// arrived.
+    pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        match self.data {
+            PktinfoData::V4(info) => {
+                let local = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                let destination = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                (!local.is_unspecified()).then(|| (destination.into(), local.into()))
+            }
+            PktinfoData::V6(info) => {
+                let destination = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                // That of IPv4 on a dual-stack socket has no local address.
+                let known = destination.to_ipv4_mapped().is_none();
+                known.then(|| (destination.into(), destination.into()))
+            }
+        }
+    }
+}
+
+/// Finds the packet info among the control messages of a received datagram. A message that the
 /// kernel truncated is ignored.
-fn pktinfo_for_response(received: &libc::msghdr) -> usize {
+///
+/// An IPv4 datagram to a dual-stack socket has both: `IP_PKTINFO` is the one that holds the local
+/// address.
+fn received_pktinfo(received: &libc::msghdr) -> Option<Pktinfo> {
+    let mut found = None;
     // SAFETY: recvmmsg(2) filled in this header: msg_control points to an aligned CmsgBuf, which
     // holds msg_controllen bytes of control messages.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(received) };
@@ -266,36 +359,54 @@ fn pktinfo_for_response(received: &libc::msghdr) -> usize {
         match (header.cmsg_level, header.cmsg_type) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: the message is whole in the buffer, and in_pktinfo has only integers.
-                if let Some(mut info) = unsafe { read_cmsg::<libc::in_pktinfo>(message) } {
-                    // ipi_spec_dst is the local address to send from.
-                    if !Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).is_link_local() {
-                        info.ipi_ifindex = 0;
-                    }
-                    // SAFETY: the buffer is a CmsgBuf, which has space for an in_pktinfo.
-                    return unsafe { write_cmsg(received, header, info) };
+                if let Some(info) = unsafe { read_cmsg(message) } {
+                    let data = PktinfoData::V4(info);
+                    return Some(Pktinfo { header, data });
                 }
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the message is whole in the buffer, and in6_pktinfo has only integers.
-                if let Some(mut info) = unsafe { read_cmsg::<libc::in6_pktinfo>(message) } {
-                    let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                    if address.is_multicast() {
-                        return 0;
-                    }
-                    if !is_link_local(address) {
-                        info.ipi6_ifindex = 0;
-                    }
-                    // SAFETY: the buffer is a CmsgBuf, which has space for an in6_pktinfo.
-                    return unsafe { write_cmsg(received, header, info) };
+                if let Some(info) = unsafe { read_cmsg(message) } {
+                    let data = PktinfoData::V6(info);
+                    found = Some(Pktinfo { header, data });
                 }
             }
             _ => {}
         }
         // SAFETY: `message` is a whole message in the buffer of this header, both as recvmmsg(2)
-        // left them: nothing was written to the buffer yet.
+        // left them.
         message = unsafe { libc::CMSG_NXTHDR(received, message) };
     }
-    0
+    found
+}
+
+/// Replaces the control messages of a received datagram by that of its response, in the same
+/// buffer: the destination of the request becomes the source of the response. Returns its length.
+///
+/// The routing table chooses the interface, because the route back may be another one. Only a
+/// link-local address keeps its interface: without it the address is ambiguous.
+///
+/// # Safety
+///
+/// `msg_control` of `received` points to a CmsgBuf.
+unsafe fn write_response_pktinfo(received: &libc::msghdr, pktinfo: Pktinfo) -> usize {
+    match pktinfo.data {
+        PktinfoData::V4(mut info) => {
+            // ipi_spec_dst is the local address to send from.
+            if !Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).is_link_local() {
+                info.ipi_ifindex = 0;
+            }
+            // SAFETY: the buffer is a CmsgBuf, which has space for an in_pktinfo.
+            unsafe { write_cmsg(received, pktinfo.header, info) }
+        }
+        PktinfoData::V6(mut info) => {
+            if !is_link_local(Ipv6Addr::from(info.ipi6_addr.s6_addr)) {
+                info.ipi6_ifindex = 0;
+            }
+            // SAFETY: the buffer is a CmsgBuf, which has space for an in6_pktinfo.
+            unsafe { write_cmsg(received, pktinfo.header, info) }
+        }
+    }
 }
 
 fn is_link_local(address: Ipv6Addr) -> bool {
@@ -385,15 +496,27 @@ mod tests {
         [&address.octets()[..], &interface.to_ne_bytes()].concat()
     }
 
-    /// The control messages of the response to a datagram with these ones.
-    fn response_to(messages: &[u8]) -> Vec<u8> {
+    /// A batch that received a datagram with these control messages.
+    fn batch_with(messages: &[u8]) -> Batch {
         let mut batch = Batch::new();
         batch.controls[0].0[..messages.len()].copy_from_slice(messages);
         batch.prepare_incoming();
-        let header = &mut batch.incoming[0].msg_hdr;
-        header.msg_controllen = messages.len() as _;
-        let length = pktinfo_for_response(header);
+        batch.incoming[0].msg_hdr.msg_controllen = messages.len() as _;
+        batch
+    }
+
+    /// The control messages of the response to a datagram with these ones.
+    fn response_to(messages: &[u8]) -> Vec<u8> {
+        let mut batch = batch_with(messages);
+        let pktinfo = received_pktinfo(&batch.incoming[0].msg_hdr);
+        batch.queue_response(0, 0, pktinfo);
+        let length = batch.outgoing[0].msg_hdr.msg_controllen as usize;
         batch.controls[0].0[..length].to_vec()
+    }
+
+    /// The destination and the local address of a datagram with these control messages.
+    fn addresses(messages: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        received_pktinfo(&batch_with(messages).incoming[0].msg_hdr)?.addresses()
     }
 
     #[test]
@@ -417,9 +540,34 @@ mod tests {
     }
 
     #[test]
-    fn a_multicast_destination_is_no_source() {
-        let ip = "ff02::1".parse().expect("an address");
-        assert!(response_to(&cmsg(IPV6, &in6_pktinfo(ip, 3))).is_empty());
+    fn destination_and_local_address_are_reported() {
+        let ip = Ipv4Addr::new(192, 0, 2, 7);
+        let mut info = in_pktinfo(3, ip);
+        let both = Some((ip.into(), ip.into()));
+        assert_eq!(addresses(&cmsg(IPV4, &info)), both);
+        // On a dual-stack socket, IPv4 has both messages.
+        let mapped = cmsg(IPV6, &in6_pktinfo(ip.to_ipv6_mapped(), 3));
+        assert_eq!(
+            addresses(&[mapped.clone(), cmsg(IPV4, &info)].concat()),
+            both
+        );
+        assert_eq!(addresses(&mapped), None);
+        // A broadcast: the local address comes first, then the destination.
+        info[11] = 255;
+        let broadcast = Ipv4Addr::new(192, 0, 2, 255);
+        let expected = Some((broadcast.into(), ip.into()));
+        assert_eq!(addresses(&cmsg(IPV4, &info)), expected);
+        // IP_PKTINFO was off when the datagram arrived.
+        assert_eq!(
+            addresses(&cmsg(IPV4, &in_pktinfo(0, Ipv4Addr::UNSPECIFIED))),
+            None
+        );
+        for ip in ["2001:db8::7", "ff02::1"] {
+            let ip: Ipv6Addr = ip.parse().expect("an address");
+            let expected = Some((ip.into(), ip.into()));
+            assert_eq!(addresses(&cmsg(IPV6, &in6_pktinfo(ip, 3))), expected);
+        }
+        assert_eq!(addresses(&[]), None);
     }
 
     #[test]
@@ -436,7 +584,82 @@ mod tests {
     fn a_truncated_control_message_is_ignored() {
         let whole = in_pktinfo(3, Ipv4Addr::LOCALHOST);
         for length in 0..whole.len() {
-            assert!(response_to(&cmsg(IPV4, &whole[..length])).is_empty());
+            let truncated = cmsg(IPV4, &whole[..length]);
+            assert!(response_to(&truncated).is_empty());
+            assert_eq!(addresses(&truncated), None);
+        }
+    }
+
+    /// Receives as recvmmsg(2) does, through the pointers of the headers only. The payload of
+    /// datagram n is n, and so is the last byte of its source.
+    fn receive_through_pointers<const RECV: usize, const SEND: usize>(
+        batch: &mut DatagramBatch<RECV, SEND>,
+        count: usize,
+    ) {
+        batch.pending = 0;
+        batch.prepare_incoming();
+        for index in 0..count {
+            let number = index as u8;
+            let header = &mut batch.incoming[index];
+            header.msg_len = 1;
+            let message = &mut header.msg_hdr;
+            message.msg_controllen = 0;
+            let source: *mut libc::sockaddr_in6 = message.msg_name.cast();
+            // SAFETY: the header is prepared, so this pointer is valid, and no reference to what it
+            // points to is alive.
+            let source = unsafe { &mut *source };
+            source.sin6_family = libc::AF_INET as _;
+            source.sin6_flowinfo = u32::from_ne_bytes([192, 0, 2, number]);
+            // SAFETY: as above.
+            let iovec = unsafe { ptr::read(message.msg_iov) };
+            // SAFETY: as above.
+            unsafe { ptr::write(iovec.iov_base.cast(), number) };
+        }
+        batch.received = count;
+    }
+
+    /// Sends as sendmmsg(2) does, see [`receive_through_pointers`]: returns the last byte of the
+    /// destination and the payload of each response.
+    fn send_through_pointers<const RECV: usize, const SEND: usize>(
+        batch: &DatagramBatch<RECV, SEND>,
+    ) -> Vec<(u8, Vec<u8>)> {
+        (0..batch.pending)
+            .map(|index| {
+                let message = &batch.outgoing[index].msg_hdr;
+                // SAFETY: the header is filled in, so its pointers are valid for reads.
+                let source = unsafe { ptr::read(message.msg_name.cast::<libc::sockaddr_in6>()) };
+                // SAFETY: as above.
+                let iovec = unsafe { ptr::read(message.msg_iov) };
+                // SAFETY: as above.
+                let payload = unsafe {
+                    std::slice::from_raw_parts(iovec.iov_base.cast::<u8>(), iovec.iov_len)
+                };
+                (source.sin6_flowinfo.to_ne_bytes()[3], payload.to_vec())
+            })
+            .collect()
+    }
+
+    /// Miri checks each access of this test: a pointer that an access to another buffer has
+    /// invalidated is an error there.
+    #[test]
+    fn pointers_in_headers_stay_valid() {
+        let mut batch = DatagramBatch::<4, 4>::new();
+        for count in [3, 1, BATCH_SIZE, 2, BATCH_SIZE] {
+            // A batch may be moved between two calls.
+            let mut moved = batch;
+            receive_through_pointers(&mut moved, count);
+            let mut seen = Vec::new();
+            moved.for_each_request(|request, source, _, response| {
+                seen.push((source.to_string(), request.to_vec()));
+                response[..2].copy_from_slice(&[request[0], 0xff]);
+                (request[0] != 1).then_some(2)
+            });
+            let numbers = 0..count as u8;
+            let all = numbers.clone().map(|n| (format!("192.0.2.{n}:0"), vec![n]));
+            assert_eq!(seen, all.collect::<Vec<_>>());
+            let answered = numbers.filter(|&n| n != 1).map(|n| (n, vec![n, 0xff]));
+            assert_eq!(send_through_pointers(&moved), answered.collect::<Vec<_>>());
+            batch = moved;
         }
     }
 

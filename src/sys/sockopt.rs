@@ -8,15 +8,17 @@ use super::errno::cvt;
 /// Makes the kernel report the destination of each received datagram (ip(7) `IP_PKTINFO`, ipv6(7)
 /// `IPV6_RECVPKTINFO`).
 ///
+/// A dual-stack socket gets both: only `IP_PKTINFO` reports the local address beside the
+/// destination, and so shows a broadcast.
+///
 /// # Errors
 ///
 /// Those of setsockopt(2).
 pub fn enable_pktinfo(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
-    } else {
-        set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     }
+    set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
 }
 
 /// Stops the kernel from queueing ICMP errors, and discards those already queued (ip(7)

@@ -6,8 +6,6 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 
-use wallclock::sys::sockopt::enable_pktinfo;
-
 use crate::sys::{self, DatagramBatch};
 
 /// What every echo sends: as many bytes as the default format gives.
@@ -56,7 +54,7 @@ impl Echo {
             eprintln!("listening on {}", socket.local_addr()?);
             serve_one_by_one(&socket, poll)
         } else {
-            enable_pktinfo(socket.as_fd(), dual_stack)?;
+            sys::enable_pktinfo(socket.as_fd(), dual_stack)?;
             eprintln!("listening on {}", socket.local_addr()?);
             serve_batches(&socket, dual_stack, poll)
         }

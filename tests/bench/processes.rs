@@ -97,9 +97,12 @@ pub fn start_times(plan: &Plan, host: &Host) -> io::Result<StartTimes> {
 }
 
 /// Measures the offset of a server on the same machine.
-pub fn offsets(plan: &Plan, host: &Host) -> io::Result<Offsets> {
+///
+/// Both run on the core of the load, as the scheduler places them on an idle machine: from core to
+/// core a request and its response take times that differ by some microseconds.
+pub fn offsets(plan: &Plan) -> io::Result<Offsets> {
     note("offsets");
-    let daemon = host.start_daemon(&Build::Current)?;
+    let daemon = Server::daemon(&Build::Current, None)?;
     daemon.wait_for_response(DEFAULT.as_bytes())?;
     let mut offsets = Offsets::default();
     for _ in 0..10 * plan.starts {

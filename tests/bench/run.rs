@@ -33,10 +33,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
     sys::pin(None, host.load_core);
 
     if options.only.as_deref() == Some("offsets") {
-        println!(
-            "{}",
-            tables::offsets(&processes::offsets(&plan, &host)?).text()
-        );
+        println!("{}", tables::offsets(&processes::offsets(&plan)?).text());
         return Ok(true);
     }
     if options.only.as_deref() == Some("single") {
@@ -135,7 +132,7 @@ fn measure(
         idle_switches: processes::idle_switches(plan, host)?,
         memory: processes::memory(load, plan, host)?,
         starts: processes::start_times(plan, host)?,
-        offsets: processes::offsets(plan, host)?,
+        offsets: processes::offsets(plan)?,
         worst_cases,
     })
 }

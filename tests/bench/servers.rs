@@ -26,6 +26,9 @@ const UNIT_SEND_BUFFER: usize = 32 << 20;
 /// WatchdogSec= of systemd/wallclockd.service, in microseconds.
 const UNIT_WATCHDOG: &str = "3000000";
 
+/// WALLCLOCKD_ALLOW of the same unit.
+const UNIT_ALLOW: &str = "localhost,link-local,private";
+
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. Dropping it ends the process and removes its files.
@@ -124,7 +127,8 @@ impl Server {
     }
 
     /// Starts wallclockd with what its units give it: the socket of systemd/wallclockd.socket as
-    /// descriptor 3, NOTIFY_SOCKET and WATCHDOG_USEC. The sandbox and IPAddressAllow= are missing.
+    /// descriptor 3, NOTIFY_SOCKET, WATCHDOG_USEC and WALLCLOCKD_ALLOW. The sandbox and
+    /// IPAddressAllow= are missing.
     pub fn installed(build: &Build) -> io::Result<Self> {
         let socket = sys::dual_stack_socket()?;
         sys::set_receive_buffer(&socket, UNIT_RECV_BUFFER)?;
@@ -142,6 +146,7 @@ impl Server {
             .arg(daemon.get_program())
             .envs([("LISTEN_FDS", "1"), ("WATCHDOG_USEC", UNIT_WATCHDOG)])
             .env("NOTIFY_SOCKET", &path)
+            .env("WALLCLOCKD_ALLOW", UNIT_ALLOW)
             .stdin(OwnedFd::from(socket));
         let mut server = Self::start_and_read_address(&mut command)?;
         // A daemon that does not notify would be another row of the table.

@@ -79,13 +79,17 @@ impl DatagramBatch {
             slot_size,
             used: count,
         };
+        // Pointers to the elements derive from that of the vector. From a reference to an element
+        // they would be valid only until the vector is used again.
+        let (bytes, iovecs) = (batch.bytes.as_mut_ptr(), batch.iovecs.as_mut_ptr());
+        let (addresses, cmsgs) = (batch.addresses.as_mut_ptr(), batch.cmsgs.as_mut_ptr());
         for (index, header) in batch.headers.iter_mut().enumerate() {
-            batch.iovecs[index].iov_base = batch.bytes[index * slot_size..].as_mut_ptr().cast();
-            header.msg_hdr.msg_iov = &raw mut batch.iovecs[index];
+            batch.iovecs[index].iov_base = bytes.wrapping_add(index * slot_size).cast();
+            header.msg_hdr.msg_iov = iovecs.wrapping_add(index);
             header.msg_hdr.msg_iovlen = 1;
             if interface_at.is_some() {
-                header.msg_hdr.msg_name = (&raw mut batch.addresses[index]).cast();
-                header.msg_hdr.msg_control = (&raw mut batch.cmsgs[index]).cast();
+                header.msg_hdr.msg_name = addresses.wrapping_add(index).cast();
+                header.msg_hdr.msg_control = cmsgs.wrapping_add(index).cast();
             }
         }
         batch
@@ -181,6 +185,31 @@ pub fn set_send_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_send_buffer_size_force(socket, bytes)
         .or_else(|_| sockopt::set_socket_send_buffer_size(socket, bytes))?;
+    Ok(())
+}
+
+/// Makes the kernel report the destination of each datagram, on a dual-stack socket with one
+/// message for both families.
+pub fn enable_pktinfo(socket: BorrowedFd<'_>, dual_stack: bool) -> io::Result<()> {
+    let (level, option) = if dual_stack {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO)
+    };
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is valid for reads of a c_int, whose size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(())
 }
 

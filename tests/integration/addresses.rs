@@ -1,12 +1,14 @@
 //! Two hosts, network namespaces with a veth pair between them: each response leaves from the
 //! address that the request was sent to.
 
+use std::net::UdpSocket;
 use std::process::{Command, Output};
 
 use support::{
-    Process, has_program, parse_counter, request_counters, skip, skip_without, skip_without_ipv6,
-    skip_without_namespaces, wait_until, wallclock, wallclockd,
+    Process, parse_counter, request_counters, skip_without, skip_without_ipv6,
+    skip_without_namespaces, wait_until, wallclock, wallclockd, within_network,
 };
+use wallclock::endpoint::Endpoint;
 
 /// For `wallclock --timeout`: longer than any machine needs.
 const LONG_TIMEOUT: &str = "60";
@@ -44,6 +46,16 @@ impl Host {
             };
         }
         inside
+    }
+
+    /// Binds a socket on this host that may send broadcasts and never waits for a response.
+    fn socket(&self, address: &str) -> UdpSocket {
+        within_network(self.0.id(), || {
+            let socket = UdpSocket::bind(address).expect("a free port");
+            socket.set_broadcast(true).expect("SO_BROADCAST");
+            socket.set_nonblocking(true).expect("non-blocking");
+            socket
+        })
     }
 
     /// Runs ip(8).
@@ -138,16 +150,6 @@ fn lost_interface_costs_only_its_own_responses() {
     }
 }
 
-/// Sends a broadcast request and prints the response and its source.
-const BROADCAST_CLIENT: &str = "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(60)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-s.sendto(b'%Z', ('10.98.0.255', 9527))
-print(s.recvfrom(99))
-";
-
 #[test]
 fn wildcard_socket_responds_from_requested_address() {
     let Some((server, client)) = hosts_or_skip() else {
@@ -176,21 +178,96 @@ fn wildcard_socket_responds_from_requested_address() {
                 "{address} at {listen}: {output:?}"
             );
         }
-        // A broadcast address cannot be a source: the response has the address of the interface.
-        if has_program("python3") {
-            let output = client
-                .on(Command::new("python3").args(["-c", BROADCAST_CLIENT]))
-                .output()
-                .expect("python3 runs");
-            assert_eq!(
-                String::from_utf8_lossy(&output.stdout).trim_end(),
-                "(b'UTC', ('10.98.0.1', 9527))",
-                "{listen}: {output:?}"
-            );
-        } else {
-            skip("no python3");
-        }
         daemon.terminate();
+    }
+}
+
+/// Several sockets and hosts receive such a request. Their responses together would be longer than
+/// rule 6 allows.
+#[test]
+fn rule_1_broadcast_and_multicast_get_no_response() {
+    let Some((server, client)) = hosts_or_skip() else {
+        return;
+    };
+    connect(&server, &client);
+    client.ip("route add 255.255.255.255/32 dev eth0");
+    client.ip("route add 224.0.0.0/4 dev eth0");
+    for listen in ["[::]:9527", "0.0.0.0:9527"] {
+        let start = |_| {
+            let arguments = ["--listen", listen, "--reuse-port", "--utc"];
+            let mut daemon = Process::start(&mut server.on(wallclockd().args(arguments)));
+            daemon.wait_for_address();
+            daemon
+        };
+        let mut daemons: Vec<_> = (0..4).map(start).collect();
+        let (v4, v6) = (client.socket("0.0.0.0:0"), client.socket("[::]:0"));
+        let multicast = if listen.starts_with('[') {
+            (&v6, "[ff02::1%eth0]:9527")
+        } else {
+            // An IPv6 socket does not receive it.
+            (&v4, "224.0.0.1:9527")
+        };
+        let requests = [
+            (&v4, "10.98.0.255:9527"),
+            (&v4, "255.255.255.255:9527"),
+            multicast,
+        ];
+        for (sent, (socket, destination)) in (1..).zip(&requests) {
+            within_network(client.0.id(), || {
+                // It reads the number of an interface, here that of the client's eth0.
+                let endpoint: Endpoint = destination.parse().expect("an address");
+                let addresses = endpoint.resolve().expect("an address");
+                let sent = socket.send_to(b"%Z", addresses[0]);
+                sent.unwrap_or_else(|error| panic!("{destination}: {error}"));
+            });
+            for daemon in &mut daemons {
+                let mut counters = [0; 5];
+                let missing = format!("an instance receives no request to {destination}");
+                wait_until(&missing, || {
+                    counters = request_counters(daemon);
+                    counters[..3].iter().sum::<u64>() == sent
+                });
+                assert_eq!(counters, [0, 0, sent, 0, 0], "{listen} {destination}");
+            }
+        }
+        for socket in [v4, v6] {
+            assert!(socket.recv(&mut [0; 64]).is_err(), "{listen}: a response");
+        }
+        // The path and the instances work.
+        assert_eq!(try_once(&client, LONG_TIMEOUT), Some(0), "{listen}");
+    }
+}
+
+/// The address that a request was sent to is removed before the response. A response from another
+/// address would look like that of another server.
+#[test]
+fn response_from_a_removed_address_is_unsent() {
+    let Some((server, client)) = hosts_or_skip() else {
+        return;
+    };
+    connect(&server, &client);
+    let socket = client.socket("0.0.0.0:0");
+    for listen in ["[::]:9527", "0.0.0.0:9527"] {
+        server.ip("addr add 10.98.0.7/24 dev eth0");
+        let arguments = ["--listen", listen, "--utc"];
+        let mut daemon = Process::start(&mut server.on(wallclockd().args(arguments)));
+        daemon.wait_for_address();
+        // So that the neighbours are resolved.
+        assert_eq!(
+            query_from(&client, "10.98.0.7", "+%Z").status.code(),
+            Some(0)
+        );
+        daemon.signal("STOP");
+        socket.send_to(b"%Z", "10.98.0.7:9527").expect("a request");
+        server.ip("addr del 10.98.0.7/24 dev eth0");
+        daemon.signal("CONT");
+        let mut counters = [0; 5];
+        wait_until("the second request is not received", || {
+            counters = request_counters(&mut daemon);
+            counters[0] == 2
+        });
+        assert_eq!(counters, [2, 0, 0, 1, 0], "{listen}");
+        assert!(socket.recv(&mut [0; 64]).is_err(), "{listen}: a response");
     }
 }
 

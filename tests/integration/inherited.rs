@@ -6,8 +6,8 @@ use std::process::Command;
 
 use support::faults::Faults;
 use support::{
-    Process, closed_port, connected_socket, parse_counter, query, skip, skip_without_ipv6,
-    wallclockd,
+    HANG_TIMEOUT, Process, closed_port, connected_socket, parse_counter, query, request_counters,
+    skip, skip_without_ipv6, wait_until, wallclockd,
 };
 
 use crate::daemon::bind_beside;
@@ -46,6 +46,66 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value
         )
     };
     assert_eq!(result, 0, "option {option}");
+}
+
+/// Sends a request to the port of a socket.
+fn send_to(client: &UdpSocket, ip: &str, server: &UdpSocket) {
+    let port = server.local_addr().expect("the socket is bound").port();
+    let sent = client.send_to(b"%Z", (ip, port));
+    sent.unwrap_or_else(|error| panic!("{ip}: {error}"));
+}
+
+/// A socket that may send broadcasts.
+fn broadcasting_client() -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    client.set_broadcast(true).expect("SO_BROADCAST");
+    client.set_nonblocking(true).expect("non-blocking");
+    client
+}
+
+/// The daemon does not bind a broadcast address, but a service manager may.
+#[test]
+fn rule_1_socket_on_a_broadcast_address_gets_no_response() {
+    let socket = UdpSocket::bind("127.255.255.255:0").expect("a free port");
+    let copy = socket.try_clone().expect("a copy");
+    let mut process = start_with_inherited(socket);
+    let client = broadcasting_client();
+    send_to(&client, "127.255.255.255", &copy);
+    wait_until("the request is not received", || {
+        request_counters(&mut process)[..3].iter().sum::<u64>() == 1
+    });
+    assert_eq!(request_counters(&mut process), [0, 0, 1, 0, 0]);
+    assert!(client.recv(&mut [0; 64]).is_err(), "a response");
+}
+
+/// Requests that wait in the socket when the daemon starts are answered: on a socket for one
+/// address always, on one for all addresses if it has had packet info from the start
+/// (PassPacketInfo=).
+#[test]
+fn requests_before_the_start_are_answered() {
+    for (bound, option) in [
+        ("127.0.0.1:0", None),
+        ("0.0.0.0:0", Some((libc::IPPROTO_IP, libc::IP_PKTINFO))),
+        ("[::]:0", Some((libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO))),
+    ] {
+        let Ok(socket) = UdpSocket::bind(bound) else {
+            return skip("no IPv6");
+        };
+        if let Some((level, option)) = option {
+            set_option(&socket, level, option, 1);
+        }
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        send_to(&client, "127.0.0.1", &socket);
+        let _daemon = start_with_inherited(socket);
+        client
+            .set_read_timeout(Some(HANG_TIMEOUT))
+            .expect("a time-out");
+        let mut buf = [0; 64];
+        let length = client
+            .recv(&mut buf)
+            .unwrap_or_else(|error| panic!("{bound}: {error}"));
+        assert_eq!(&buf[..length], b"UTC", "{bound}");
+    }
 }
 
 /// IP_RECVERR makes the kernel queue ICMP errors, which fail a later call on the socket. The daemon

@@ -1,11 +1,11 @@
 //! The wire contract: each rule by itself, and rules 1 to 6 and L over arbitrary bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use wallclock::protocol::{
-    ErrorReason, IgnoreReason, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response, is_blank,
-    max_response_len, respond,
+    ALLOW_ALL, Destination, ErrorReason, IgnoreReason, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, Response,
+    ignored_addresses, is_blank, max_response_len, respond,
 };
 use wallclock::time::LocalTime;
 
@@ -15,7 +15,8 @@ fn respond_to(request: &[u8], source: &str) -> (Response, Vec<u8>) {
     let now = LocalTime::new(1_783_213_507, 987_654_321, 28_800, "CST");
     let source: SocketAddr = source.parse().expect("an address");
     let mut buf = [0; MAX_RESPONSE_LEN];
-    let response = respond(request, source, &now, &mut buf);
+    let to = Some(Destination::from(IpAddr::from([192, 0, 2, 1])));
+    let response = respond(request, source, to, ALLOW_ALL, &now, &mut buf);
     (response, buf[..response.length()].to_vec())
 }
 
@@ -33,10 +34,18 @@ fn percents(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn rule_1_unspecified_source_is_ignored() {
-    for source in ["0.0.0.0:9527", "[::]:9527", "[::ffff:0.0.0.0]:9527"] {
+fn rule_1_source_that_is_not_unicast_is_ignored() {
+    for source in [
+        "0.0.0.0:9527",
+        "[::]:9527",
+        "[::ffff:0.0.0.0]:9527",
+        "255.255.255.255:9527",
+        "224.0.0.251:9527",
+        "[::ffff:224.0.0.251]:9527",
+        "[ff02::1]:9527",
+    ] {
         let (response, _) = respond_to(b"%T", source);
-        let expected = Response::Ignored(IgnoreReason::UnspecifiedSource);
+        let expected = Response::Ignored(IgnoreReason::SourceNotUnicast);
         assert_eq!(response, expected, "{source}");
     }
 }
@@ -57,6 +66,45 @@ fn rule_1_source_port_below_1024_is_ignored() {
             let is_low_port = response == Response::Ignored(IgnoreReason::LowPort);
             assert_eq!(is_low_port, is_ignored, "port {port}");
         }
+    }
+}
+
+proptest! {
+    // A request is answered only if its destination is an address of this host, and its source in
+    // an allowed network. The networks are a list of prefixes, written as integers here.
+    #[test]
+    fn rule_1_holds_for_arbitrary_addresses(
+        source in any::<[u8; 16]>(),
+        is_mapped in any::<bool>(),
+        port in any::<u16>(),
+        address in any::<[u8; 4]>(),
+        is_broadcast in any::<bool>(),
+        prefix in 0..=32_u8,
+    ) {
+        let mut source = source;
+        if is_mapped {
+            source[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        }
+        let ip = IpAddr::from(source).to_canonical();
+        let network = format!("10.32.0.0/{prefix}").parse().expect("a network");
+        let local = IpAddr::from([address[0], address[1], address[2], address[3] ^ 1]);
+        let address = IpAddr::from(address);
+        let local = if is_broadcast { local } else { address };
+        let to = Some(Destination { address, local });
+        let is_unicast = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => !matches!(ip.octets(), [224..=239, ..] | [0, 0, 0, 0] | [255, 255, 255, 255]),
+            IpAddr::V6(ip) => ip.octets()[0] != 0xff && u128::from(ip) != 0,
+        };
+        let is_allowed = match ip {
+            IpAddr::V4(ip) => (u32::from(ip) ^ 0x0a20_0000)
+                .checked_shr(32 - u32::from(prefix))
+                .is_none_or(|rest| rest == 0),
+            IpAddr::V6(_) => false,
+        };
+        let is_answered =
+            port >= 1024 && is_unicast(ip) && !is_broadcast && is_unicast(address) && is_allowed;
+        let ignored = ignored_addresses(SocketAddr::new(source.into(), port), to, &[network]);
+        prop_assert_eq!(ignored.is_none(), is_answered, "{:?}", ignored);
     }
 }
 

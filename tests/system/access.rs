@@ -8,13 +8,13 @@ use std::time::Duration;
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use socket2::{Domain, Socket, Type};
-use support::skip_without;
+use support::{skip_without, within_network};
 use wallclock::sys::mmsg::BATCH_SIZE;
 
 use super::documents::{self, assert_documented, block_with, run_documented};
 use super::load::{Load, SetOnDrop};
 use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
-use super::network::{Lan, OTHER, V4, V6, assert_answered, assert_ignored, local_socket, within};
+use super::network::{Lan, OTHER, V4, V6, assert_answered, assert_ignored, local_socket};
 
 /// Edits the socket unit: the command and the entered text as documented.
 fn edit_socket_as_documented(machine: &Machine, text: &str) {
@@ -57,23 +57,52 @@ fn only_listed_networks_get_responses() {
     }
     assert_eq!(machine.count_warnings("receive buffer full"), 0);
 
-    // The documented list, in force without a restart.
-    let daemon = machine.daemon(SERVICE);
-    let list = block_with("IPAddressAllow=localhost 192.168.7.0/24 fd00:7::/64");
-    edit_socket_as_documented(&machine, &list);
+    // The documented line: one room only.
+    let line = block_with("WALLCLOCKD_ALLOW=localhost,192.168.7.0/24,fd00:7::/64");
+    machine.write("/etc/default/wallclockd", &line);
+    run_documented(&machine, documents::RESTART);
     assert_answered(&neighbour, "a neighbour, with the new list");
     assert_answered(&neighbour_v6, "a neighbour over IPv6, with the new list");
     assert_answered(&local, "localhost, with the new list");
     assert_ignored(&other, &local, "a network that is not in the new list");
 
-    // A list that is written, but not loaded, has no effect.
+    // Without the socket unit's list that of the daemon remains.
+    let daemon = machine.daemon(SERVICE);
+    let open = "[Socket]\nIPAddressAllow=any\n";
     machine.write(
         &format!("/etc/systemd/system/{SOCKET}.d/override.conf"),
-        "[Socket]\nIPAddressAllow=\nIPAddressAllow=any\n",
+        open,
     );
-    assert_ignored(&public, &local, "a host in a list that is not loaded");
     machine.run(&["systemctl", "daemon-reload"]);
-    assert_answered(&public, "a host in a list that is loaded");
+    assert_ignored(&public, &local, "a host that only the socket unit lists");
+    assert_ignored(
+        &other,
+        &local,
+        "a host that only the socket unit lists, too",
+    );
+    assert_eq!(machine.daemon(SERVICE), daemon, "the daemon was restarted");
+}
+
+#[test]
+fn public_network_is_added_in_both_places() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let lan = Lan::new(&machine);
+    let public = lan.public_socket();
+    let local = local_socket(&machine, "127.0.0.1:9527");
+    machine.write(
+        "/etc/default/wallclockd",
+        "WALLCLOCKD_ALLOW=localhost,203.0.113.0/24\n",
+    );
+    run_documented(&machine, documents::RESTART);
+    assert_ignored(&public, &local, "a host that only the daemon lists");
+
+    // The documented lines, with the test's network, in force without a restart.
+    let daemon = machine.daemon(SERVICE);
+    let list = block_with("IPAddressAllow=2001:db8:7::/64");
+    edit_socket_as_documented(&machine, &list.replace("2001:db8:7::/64", "203.0.113.0/24"));
+    assert_answered(&public, "a host that both list");
     assert_eq!(machine.daemon(SERVICE), daemon, "the daemon was restarted");
 }
 
@@ -210,7 +239,7 @@ fn limited_flood_time() -> Duration {
 /// Binds UDP port 9527 of the machine as an unprivileged user who asks to share it.
 fn bind_as_stranger(machine: &Machine, address: &str) -> std::io::Result<Socket> {
     let address: SocketAddr = address.parse().expect("an address");
-    within(machine.pid(), || {
+    within_network(machine.pid(), || {
         let nobody = Uid::from_raw(65534);
         // Of this thread alone.
         set_thread_res_uid(nobody, nobody, nobody).expect("root may");

@@ -1,10 +1,10 @@
 //! Other hosts, each a network namespace, on one LAN with the machine.
 
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use support::within_network;
 
 use super::machine::{Machine, TIMEOUT, wait_for};
 
@@ -73,25 +73,6 @@ fn ip(pid: u32, arguments: &str) {
     assert!(status.success(), "ip {arguments}: {status}");
 }
 
-/// Calls `work` in the network namespace of a process. A socket made there stays there.
-pub fn within<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> T {
-    // On a new thread, because the namespace of the test's own thread must not change.
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let namespace = File::open(format!("/proc/{pid}/ns/net")).expect("a network namespace");
-            rustix::thread::move_into_link_name_space(
-                namespace.as_fd(),
-                Some(rustix::thread::LinkNameSpaceType::Network),
-            )
-            .expect("to enter it");
-            work()
-        });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// A line of shell in the network namespace of a process, with the built programs in its PATH and
 /// without settings from the environment. Everything that it starts ends with it.
 pub fn shell_in(pid: u32, line: &str) -> Command {
@@ -119,7 +100,7 @@ pub fn shell_in(pid: u32, line: &str) -> Command {
 
 /// A socket in a namespace, connected to `server`, with a buffer for every response.
 fn connected_socket(pid: u32, server: SocketAddr, from: Option<IpAddr>) -> UdpSocket {
-    within(pid, || {
+    within_network(pid, || {
         let any: IpAddr = if server.is_ipv4() {
             [0; 4].into()
         } else {

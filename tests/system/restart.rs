@@ -9,7 +9,7 @@ use wallclock::sys::mmsg::BATCH_SIZE;
 use super::documents::{self, run_documented};
 use super::load::{self, Load, SetOnDrop, Tally};
 use super::machine::{Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
-use super::network::{self, Lan, V4, assert_answered, local_socket};
+use super::network::{Lan, V4, assert_answered, local_socket};
 use super::package::package;
 
 /// The watchdog period of the units.
@@ -103,7 +103,7 @@ fn kill_loses_one_batch_at_most_and_wallclock_none() {
             .map(|host| {
                 let (over, received, pid) = (&over, &received[host], lan.pid(host));
                 scope.spawn(move || {
-                    network::within(pid, || {
+                    support::within_network(pid, || {
                         while !over.load(Relaxed) {
                             let mut client = Command::new(support::program("wallclock"));
                             client.args(["-t", TRY_TIMEOUT, "-s", V4, "%s"]);

@@ -62,7 +62,7 @@ pub struct Args {
     )]
     timeout: Duration,
 
-    /// Further tries for a server that does not respond
+    /// Further tries for a server that does not respond; with --offset for each sample
     #[arg(
         short,
         long,

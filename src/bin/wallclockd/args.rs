@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, ValueHint};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::clock::sync::DEFAULT_MAX_ERROR;
+use wallclock::daemon::allow::AllowedNetworks;
 use wallclock::endpoint::Endpoint;
 
 /// A clock for a machine room: answers strftime formats over UDP with the time
@@ -27,6 +28,20 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub listen: Vec<Endpoint>,
+
+    /// Answer only requests from this network; may be given several times [default: all networks]
+    ///
+    /// A network (10.0.0.0/8), an address, or one of these names: localhost, link-local, private
+    /// (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7). All networks are 0.0.0.0/0 and ::/0.
+    /// In the environment, commas separate several, and an empty value is an error.
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        value_hint = ValueHint::Other,
+        env = "WALLCLOCKD_ALLOW",
+        value_delimiter = ','
+    )]
+    pub allow: Vec<AllowedNetworks>,
 
     /// Share the port with other instances of the same user, for example one for each core
     ///

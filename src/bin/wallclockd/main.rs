@@ -19,6 +19,7 @@ use wallclock::cli::generate::{ManualPage, generate};
 use wallclock::cli::logging;
 use wallclock::clock::sync::{DEFAULT_MAX_ERROR, SyncMonitor};
 use wallclock::clock::{Clock, ZoneError};
+use wallclock::daemon::allow::AllowedNetworks;
 use wallclock::daemon::notify::ServiceNotifier;
 use wallclock::daemon::server::Server;
 use wallclock::daemon::signals::Signals;
@@ -146,7 +147,9 @@ fn run(args: &Args) -> Result<ExitCode, StartError> {
     match inherited.and_then(|inherited| prepare(args, inherited)) {
         Ok((clock, listeners)) => {
             log_example(&listeners);
-            Server::new(listeners, clock, signals, ServiceNotifier::from_env()).run();
+            let allow = AllowedNetworks::all(&args.allow);
+            let notifier = ServiceNotifier::from_env();
+            Server::new(listeners, allow, clock, signals, notifier).run();
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.is_permanent() => {

@@ -4,7 +4,7 @@
 //! lags, a lying server, or the intervals of many servers.
 #![no_main]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use wallclock::client::chrony::sample;
@@ -13,7 +13,7 @@ use wallclock::offset::{
     Action, ClockPair, Estimate, Interval, Measurement, MeasurementConfig, Nanos, Precision,
     SECOND, Sample, SampleOutcome, ServerClock, ServerTime, TICK, marzullo,
 };
-use wallclock::protocol::{MAX_RESPONSE_LEN, Response, respond};
+use wallclock::protocol::{ALLOW_ALL, Destination, MAX_RESPONSE_LEN, Response, respond};
 use wallclock::report::{
     AddressResult, Entry, Failure, HostResult, Limits, Report, Screen, Size, Summary,
 };
@@ -102,7 +102,8 @@ fn parse_own_response(format: &Format<'_>) {
     let source = SocketAddr::from(([192, 0, 2, 7], 40_000));
     let now = LocalTime::new(1_783_213_507, 123_456_789, -12_345, "CST");
     let (mut buf, mut expected) = ([0; MAX_RESPONSE_LEN], [0; 2 * MAX_RESPONSE_LEN]);
-    let response = respond(&request, source, &now, &mut buf);
+    let to = Some(Destination::from(IpAddr::from([192, 0, 2, 1])));
+    let response = respond(&request, source, to, ALLOW_ALL, &now, &mut buf);
     let parsed = parse_response(&buf[..response.length()], tag, format);
     match response {
         Response::Answered { .. } => {

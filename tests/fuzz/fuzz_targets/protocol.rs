@@ -4,11 +4,11 @@
 //! step selects a request, what happens to the clock before it, and how the request is lengthened.
 #![no_main]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use wallclock::protocol::{
-    DEFAULT_FORMAT, ErrorReason, IgnoreReason, MAX_RESPONSE_LEN, Response, max_response_len,
+    ALLOW_ALL, DEFAULT_FORMAT, Destination, ErrorReason, IgnoreReason, MAX_RESPONSE_LEN, Response, max_response_len,
     respond,
 };
 use wallclock::strftime::{Format, FormatError};
@@ -87,7 +87,8 @@ fn expected_response(request: &[u8], port: u16, now: &LocalTime) -> Option<Vec<u
 fn check(request: &[u8], port: u16, now: &LocalTime) -> Vec<u8> {
     let source = SocketAddr::from(([192, 0, 2, 7], port));
     let mut buf = [0xa5; MAX_RESPONSE_LEN];
-    let response = respond(request, source, now, &mut buf);
+    let to = Some(Destination::from(IpAddr::from([192, 0, 2, 1])));
+    let response = respond(request, source, to, ALLOW_ALL, now, &mut buf);
     let text = &buf[..response.length()];
 
     // Rules 6 and L.

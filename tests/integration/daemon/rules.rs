@@ -1,12 +1,15 @@
 //! Rules of the protocol, as a running daemon applies them.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::{query, request_counters, skip, start_daemon, wait_until};
+use support::{
+    Process, connected_socket, query, request_counters, skip, skip_without_ipv6, start_daemon,
+    start_daemon_with, wait_until, wallclockd,
+};
 use wallclock::protocol::MAX_RESPONSE_LEN;
 
 use crate::inherited::start_with_inherited;
@@ -27,6 +30,91 @@ fn rule_1_low_source_port_gets_no_response() {
     assert_eq!(request_counters(&mut process), [1, 0, 1, 0, 0]);
     socket.set_nonblocking(true).expect("non-blocking");
     assert!(socket.recv(&mut [0; MAX_RESPONSE_LEN]).is_err());
+}
+
+/// 127.255.255.255 is the broadcast address of the loopback interface.
+#[test]
+fn rule_1_broadcast_request_gets_no_response() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        if listen.starts_with('[') && skip_without_ipv6() {
+            return;
+        }
+        let (mut process, address) = start_daemon_with(&["-l", listen]);
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_broadcast(true).expect("SO_BROADCAST");
+        let broadcast = ("127.255.255.255", address.port());
+        socket.send_to(b"%T", broadcast).expect("a request");
+        // Its response shows that the daemon has received the other request as well.
+        query(SocketAddr::from(([127, 0, 0, 1], address.port())), b"%s");
+        assert_eq!(request_counters(&mut process), [1, 0, 1, 0, 0], "{listen}");
+        socket.set_nonblocking(true).expect("non-blocking");
+        assert!(socket.recv(&mut [0; MAX_RESPONSE_LEN]).is_err(), "{listen}");
+    }
+}
+
+/// Returns whether a daemon with these arguments answers a request from this address to this one.
+fn is_answered(arguments: &[&str], source: &str, destination: &str) -> bool {
+    let (mut process, address) = start_daemon_with(arguments);
+    let socket = UdpSocket::bind((source, 0)).expect("a free port");
+    let server = (destination, address.port());
+    socket.send_to(b"%T", server).expect("the request is sent");
+    let mut counters = [0; 5];
+    wait_until("the request is not received", || {
+        counters = request_counters(&mut process);
+        counters[0] + counters[2] == 1
+    });
+    counters[0] == 1
+}
+
+#[test]
+fn rule_1_source_outside_of_allow_gets_no_response() {
+    let allow = ["--allow", "127.0.0.2", "--allow=127.1.0.0/16,::1"];
+    let mut sockets = vec!["127.0.0.1:0", "0.0.0.0:0"];
+    if !skip_without_ipv6() {
+        sockets.push("[::]:0");
+    }
+    for listen in sockets {
+        let arguments = [&["-l", listen], &allow[..]].concat();
+        for (source, expected) in [
+            ("127.0.0.1", false),
+            ("127.0.0.2", true),
+            ("127.0.0.3", false),
+            ("127.1.255.255", true),
+            ("127.2.0.0", false),
+        ] {
+            let answered = is_answered(&arguments, source, "127.0.0.1");
+            assert_eq!(answered, expected, "{source} at {listen}");
+        }
+        if listen.starts_with('[') {
+            assert!(is_answered(&arguments, "::1", "::1"));
+            let v4_only = ["-l", listen, "--allow", "0.0.0.0/0"];
+            assert!(!is_answered(&v4_only, "::1", "::1"));
+        }
+    }
+    // Without the option everybody gets a response.
+    assert!(is_answered(
+        &["-l", "127.0.0.1:0"],
+        "127.0.0.3",
+        "127.0.0.1"
+    ));
+}
+
+#[test]
+fn allowed_networks_come_from_the_environment() {
+    for (value, expected) in [("link-local,private", false), ("private,localhost", true)] {
+        let mut command = wallclockd();
+        command
+            .args(["-l", "127.0.0.1:0"])
+            .env("WALLCLOCKD_ALLOW", value);
+        let mut process = Process::start(&mut command);
+        let address = process.wait_for_address();
+        let socket = connected_socket(address);
+        socket.send(b"%T").expect("the request is sent");
+        wait_until("the request is not received", || {
+            request_counters(&mut process)[..3].iter().sum::<u64>() == 1
+        });
+        assert_eq!(request_counters(&mut process)[0] == 1, expected, "{value}");
+    }
 }
 
 #[test]

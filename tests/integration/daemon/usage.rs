@@ -103,6 +103,9 @@ fn usage_error_is_one_line_with_status_2() {
         (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
         (&["--listen", ""], "no host"),
         (&["-l", "80"], "\"80\" is no host"),
+        (&["--allow", "any"], "neither a network"),
+        (&["--allow", ""], "it names no network"),
+        (&["--allow", "localhost,"], "it names no network"),
         (&["--nonsense"], "--nonsense"),
         (&["--receive-buffer", "0"], "--receive-buffer"),
         (&["--receive-buffer", "lots"], "lots"),
@@ -241,6 +244,13 @@ fn empty_environment_variable_counts_as_unset() {
         .collect();
     assert!(variables.contains(&"WALLCLOCKD_LISTEN"), "{variables:?}");
     for variable in variables {
+        // An empty list of networks might be meant to allow none, or all.
+        if variable == "WALLCLOCKD_ALLOW" {
+            let (log, status) = run_failing(wallclockd().env(variable, ""));
+            assert_eq!(status, Some(2), "{log}");
+            assert!(log.contains("it names no network"), "{log}");
+            continue;
+        }
         // With this zone the daemon ends after it has read its options, before it binds a port.
         let (log, status) = run_failing(wallclockd().env(variable, "").env("TZ", "Mars/Olympus"));
         assert_eq!(status, Some(2), "{variable}: {log}");

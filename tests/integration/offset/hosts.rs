@@ -1,11 +1,12 @@
 //! One vote for each host, and hosts that contradict each other.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{skip, wallclock_long_timeout};
+use support::{TempDir, program, skip_without, skip_without_namespaces, wallclock_long_timeout};
 
 use super::clients::{contains, run, run_json, stdout};
 use super::servers::{scripted_server, wall_clock, with_nanoseconds};
@@ -33,19 +34,31 @@ fn run_json_with(servers: &[String]) -> (Value, Option<i32>) {
 // The name has two addresses, both of the liar.
 #[test]
 fn two_addresses_of_a_liar_are_one_vote() {
-    if std::net::UdpSocket::bind("[::1]:0").is_err() {
-        return skip("no IPv6");
+    if skip_without_namespaces() || skip_without(&["mount"]) {
+        return;
     }
-    let names = |port: u16| std::net::ToSocketAddrs::to_socket_addrs(&("localhost", port));
-    if names(1).map_or(0, |addresses| addresses.filter(|a| a.is_ipv6()).count()) == 0 {
-        return skip("no IPv6 address for the name localhost");
-    }
-    let liar = server_off_by("127.0.0.1:0", 5_000);
-    server_off_by(&format!("[::1]:{}", liar.port()), 5_000);
+    let liar = server_off_by("127.0.0.3:0", 5_000);
+    server_off_by(&format!("127.0.0.4:{}", liar.port()), 5_000);
     let honest = server_off_by("127.0.0.2:0", 0);
-    let liar = format!("localhost:{}", liar.port());
-    let (json, status) = run_json_with(&[liar, honest.to_string()]);
-    assert_eq!(status, Some(1), "{json}");
+    let directory = TempDir::new("hosts");
+    let names = b"127.0.0.3 liar.example\n127.0.0.4 liar.example\n";
+    let names = directory.write_file("hosts", names);
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(names)
+        .arg(program("wallclock"))
+        .args(["--json", "--timeout", "60", "--server"])
+        .arg(format!("liar.example:{}", liar.port()))
+        .args(["--server", &honest.to_string()])
+        .env_remove("WALLCLOCK_SERVER");
+    let output = command.output().expect("unshare starts");
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    println!("{json}");
+    assert_eq!(json["servers"].as_array().map(Vec::len), Some(3), "{json}");
+    assert_eq!(output.status.code(), Some(1), "{json}");
     assert_eq!(json["offset"], Value::Null, "{json}");
     assert_eq!((&json["agree"], &json["answered"]), (&0.into(), &2.into()));
 }
@@ -105,19 +118,15 @@ fn hosts_that_contradict_each_other_are_named() {
 // truth: the intersection of all three is without it.
 #[test]
 fn a_liar_cannot_narrow_what_a_majority_agrees_on() {
-    let honest = scripted_server("127.0.0.1:0", |request, _| {
-        thread::sleep(Duration::from_millis(100));
-        Some(with_nanoseconds(request, wall_clock()))
-    });
+    // A request takes 100 ms, so the offset is from 0 to 100 ms.
+    let honest = || {
+        scripted_server("127.0.0.1:0", |request, _| {
+            thread::sleep(Duration::from_millis(100));
+            Some(with_nanoseconds(request, wall_clock()))
+        })
+    };
     let liar = server_off_by("127.0.0.1:0", 50);
-    let (json, status) = run_json(&[honest, liar, honest_behind_a_delay()]);
+    let (json, status) = run_json(&[honest(), liar, honest()]);
     assert_eq!(status, Some(0), "{json}");
     assert!(contains(&json, 0.0), "{json}");
-}
-
-fn honest_behind_a_delay() -> SocketAddr {
-    scripted_server("127.0.0.1:0", |request, _| {
-        thread::sleep(Duration::from_millis(100));
-        Some(with_nanoseconds(request, wall_clock()))
-    })
 }

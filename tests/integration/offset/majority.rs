@@ -91,7 +91,7 @@ fn closed_port_ends_a_measurement_before_its_time_out() {
 }
 
 #[test]
-fn each_address_of_a_name_counts_as_a_server() {
+fn addresses_of_the_only_server_vote() {
     let (_server, address) = start_daemon();
     let name = format!("localhost:{}", address.port());
     let Ok(addresses) = name.to_socket_addrs() else {

@@ -5,6 +5,7 @@ mod counters;
 pub mod faults;
 pub mod flood;
 mod metrics;
+mod namespace;
 mod pattern;
 mod preload;
 mod process;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use counters::{parse_counter, parse_counters, request_counters};
 pub use metrics::parse_metrics;
+pub use namespace::within_network;
 pub use pattern::pattern_of;
 pub use process::Process;
 pub use procfs::{context_switches, cpu_time, open_descriptors, process_state, resident_kib};

@@ -4,11 +4,13 @@
 //! that of glibc and chrono.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wallclock::clock::Clock;
-use wallclock::protocol::{DEFAULT_FORMAT, MAX_RESPONSE_LEN, Response, max_response_len, respond};
+use wallclock::protocol::{
+    ALLOW_ALL, DEFAULT_FORMAT, Destination, MAX_RESPONSE_LEN, Response, max_response_len, respond,
+};
 use wallclock::strftime::{Format, FormatError};
 use wallclock::time::LocalTime;
 
@@ -33,7 +35,7 @@ pub fn is_ignored(request: &[u8]) -> bool {
     count_percents(head) == 0 && (request.len() > 1024 || !is_blank(request))
 }
 
-/// The library's response at a given time to a source that rule 1 admits.
+/// The library's response at a given time to a request that rule 1 admits.
 pub fn library_response(
     request: &[u8],
     now: &LocalTime,
@@ -42,6 +44,8 @@ pub fn library_response(
     respond(
         request,
         SocketAddr::from(([192, 0, 2, 7], 40_000)),
+        Some(Destination::from(IpAddr::from([192, 0, 2, 1]))),
+        ALLOW_ALL,
         now,
         buf,
     )
