@@ -342,7 +342,7 @@ fn write_summary(summary: &Mutex<Summary>) {
 /// of `--watch`.
 fn end_with_summary(summary: Arc<Mutex<Summary>>, print: bool) -> io::Result<()> {
     let shared = Arc::clone(&summary);
-    let farewell = move || {
+    let last_output = move || {
         let progress = locked(&PROGRESS);
         // On a terminal the cursor is behind `^C`.
         if terminal::size(io::stderr()).is_some() {
@@ -356,21 +356,21 @@ fn end_with_summary(summary: Arc<Mutex<Summary>>, print: bool) -> io::Result<()>
         }
         (progress, out)
     };
-    on_signal(farewell, move |_| {
+    on_signal(last_output, move |_| {
         process::exit(locked(&summary).status().into())
     })
 }
 
 /// At SIGINT or SIGTERM, deletes the progress and ends the process as the signal does.
 fn end_without_progress() -> io::Result<()> {
-    let farewell = || {
+    let last_output = || {
         let progress = locked(&PROGRESS);
         if progress.is_some() {
             show(CLEAR_LINE);
         }
         progress
     };
-    on_signal(farewell, |signal| {
+    on_signal(last_output, |signal| {
         let _ = emulate_default_handler(signal);
     })
 }

@@ -15,14 +15,14 @@ use signal_hook::low_level::pipe;
 
 /// How long the end of the process waits for its last output: that may be blocked by a pipe that is
 /// not read, or by a stopped terminal.
-const MAX_FAREWELL: Duration = Duration::from_millis(300);
+const MAX_LAST_OUTPUT: Duration = Duration::from_millis(300);
 
-/// At SIGINT or SIGTERM, calls `farewell` in a thread of its own, and then `end` with the signal:
-/// once `farewell` has returned, or after [`MAX_FAREWELL`].
+/// At SIGINT or SIGTERM, calls `last_output` in a thread of its own, and then `end` with the signal:
+/// once `last_output` has returned, or after [`MAX_LAST_OUTPUT`].
 ///
-/// What `farewell` returns, such as the lock of an output, is kept until the end of the process.
+/// What `last_output` returns, such as the lock of an output, is kept until the end of the process.
 pub fn on_signal<G>(
-    farewell: impl FnOnce() -> G + Send + 'static,
+    last_output: impl FnOnce() -> G + Send + 'static,
     end: impl FnOnce(c_int) + Send + 'static,
 ) -> io::Result<()> {
     let (mut receiver, sender) = UnixStream::pair()?;
@@ -36,14 +36,14 @@ pub fn on_signal<G>(
         let _ = receiver.read(&mut [0]);
         let (sender, done) = channel();
         let spawned = thread::Builder::new().spawn(move || {
-            let _kept = farewell();
+            let _kept = last_output();
             let _ = sender.send(());
             loop {
                 thread::park();
             }
         });
         if spawned.is_ok() {
-            let _ = done.recv_timeout(MAX_FAREWELL);
+            let _ = done.recv_timeout(MAX_LAST_OUTPUT);
         }
         end(received.load(Ordering::SeqCst) as c_int);
     })?;
