@@ -1,5 +1,7 @@
 //! The plan of a measurement: what to request, when, and when to stop.
 
+use std::collections::VecDeque;
+
 use super::interval::{Estimate, Interval};
 use super::nanos::{DEFAULT_MAX_SLEW, DEFAULT_MAX_SLEW_SECONDS, Nanos, Ppm, SECOND, TICK};
 use super::sample::{Precision, Sample, ServerClock, ServerTime};
@@ -16,6 +18,18 @@ const MAX_PASSES: u32 = 6;
 
 /// Maximum number of restarts after contradictions. After one more the measurement fails.
 const MAX_RESTARTS: u32 = 3;
+
+/// The shortest tick of a kernel's clock: CONFIG_HZ is at most 1000.
+const MIN_TICK: Nanos = SECOND / 1000;
+
+/// A server with a shorter round trip than this shows in a few samples whether its clock is coarse.
+const QUICK_ROUND_TRIP: Nanos = MIN_TICK / 10;
+
+/// Maximum number of further samples to find that out.
+const MAX_FURTHER_SAMPLES: u32 = 24;
+
+/// Number of samples that are considered for it.
+const RECENT_SAMPLES: usize = 8;
 
 /// A server that has responded is given this time, and four of its longest round trips, before a
 /// request counts as lost and is sent once more.
@@ -86,6 +100,10 @@ impl Default for MeasurementConfig {
 /// Eight requests, one directly after the other. The samples with the shortest round trips
 /// determine the result.
 ///
+/// A clock that is not coarse shows it: it reports more different times than there are ticks
+/// between the first request and the last response. If it is quick enough to show that and does
+/// not, even after some further requests, it gets the allowance of a coarse clock.
+///
 /// # Whole-second servers
 ///
 /// A response says most if it is close to the moment at which a second of the server's clock
@@ -117,6 +135,11 @@ pub struct Measurement {
     /// The latest reported time of the server's clock.
     last_time: Option<Nanos>,
     longest_round_trip: Nanos,
+    /// When the requests of the last responses were sent, if all of these reported different times
+    /// and no response between them was lost.
+    recent: VecDeque<Nanos>,
+    /// Whether the samples show that the clock is not coarse.
+    is_fine: bool,
     /// Number of requests without a response since the last sample.
     lost: u32,
     /// The current pass.
@@ -151,6 +174,8 @@ impl Measurement {
             first_sent_at: None,
             last_time: None,
             longest_round_trip: 0,
+            recent: VecDeque::new(),
+            is_fine: false,
             lost: 0,
             pass: None,
             passes: 0,
@@ -175,7 +200,21 @@ impl Measurement {
 
     /// Returns the result of the samples so far.
     pub fn result(&self) -> Option<ServerClock> {
-        self.result
+        let result = self.result?;
+        if !self.may_be_coarse(&result) {
+            return Some(result);
+        }
+        let mut result = result;
+        result.estimate.interval.high += result.tick;
+        result.precision = Precision::Coarse;
+        Some(result)
+    }
+
+    /// Whether a server that is quick enough to show that its clock is not coarse has not done so.
+    fn may_be_coarse(&self, result: &ServerClock) -> bool {
+        result.precision == Precision::Nanoseconds
+            && result.round_trip < QUICK_ROUND_TRIP
+            && !self.is_fine
     }
 
     /// Decides what to do next, when the raw clock reads `now`.
@@ -225,11 +264,15 @@ impl Measurement {
     }
 
     fn has_enough_samples(&self, result: &ServerClock) -> bool {
-        match (self.config.samples, result.precision) {
-            (Some(samples), _) => result.samples >= samples,
-            (None, Precision::Seconds) => false,
-            (None, _) => result.samples >= DEFAULT_SAMPLES,
-        }
+        let wanted = match (self.config.samples, result.precision) {
+            (None, Precision::Seconds) => return false,
+            (samples, _) => samples.unwrap_or(DEFAULT_SAMPLES),
+        };
+        let further = match self.may_be_coarse(result) {
+            true => MAX_FURTHER_SAMPLES,
+            false => 0,
+        };
+        result.samples >= wanted + further
     }
 
     /// Continues the pass over the next edge of a whole-second server, or begins it. Returns when
@@ -280,6 +323,7 @@ impl Measurement {
     /// Adds that there was no response within the time-out.
     pub fn add_loss(&mut self) {
         self.lost += 1;
+        self.recent.clear();
     }
 
     /// Adds a sample to the result, or restarts the measurement with it if it contradicts the
@@ -291,9 +335,20 @@ impl Measurement {
         } = sample.server_time;
         let is_repeated = self.last_time.replace(time) == Some(time);
         let before = self.precision;
+        // A coarse clock explains samples that contradict each other by no more than a tick.
+        let is_contradiction = |earlier: Option<ServerClock>, precision| {
+            let new = sample.estimate(precision, self.config.tick, self.max_slew());
+            earlier.is_some_and(|earlier| earlier.estimate.intersection(new).is_none())
+        };
+        let may_be_coarse = self
+            .result
+            .is_some_and(|result| self.may_be_coarse(&result));
+        let seems_coarse = may_be_coarse
+            && is_contradiction(self.result, before)
+            && !is_contradiction(self.result(), Precision::Coarse);
         self.precision = match before {
             _ if whole_seconds => Precision::Seconds,
-            Precision::Nanoseconds if is_repeated => Precision::Coarse,
+            Precision::Nanoseconds if is_repeated || seems_coarse => Precision::Coarse,
             before => before,
         };
         let is_recognised = before != self.precision && self.precision == Precision::Coarse;
@@ -303,6 +358,7 @@ impl Measurement {
             self.restarts = 0;
         }
         self.lost = 0;
+        self.look_for_ticks(sample, is_repeated);
         let round_trip = sample.received_at - sample.sent_at;
         self.longest_round_trip = self.longest_round_trip.max(round_trip);
         let first_sent_at = *self.first_sent_at.get_or_insert(sample.sent_at);
@@ -323,6 +379,9 @@ impl Measurement {
         let Some(estimate) = estimate else {
             self.restarts += 1;
             (self.pass, self.passes) = (None, 0);
+            // A step may have seemed to be time that passes.
+            self.is_fine = false;
+            self.recent.drain(..self.recent.len() - 1);
             self.result = Some(ServerClock {
                 restarts: self.restarts,
                 ..new
@@ -346,6 +405,23 @@ impl Measurement {
             true => SampleOutcome::Restarted,
             false => SampleOutcome::Accepted,
         }
+    }
+
+    /// Finds out whether the last samples show that the clock is not coarse. Within `n` ticks and a
+    /// part of one, a coarse clock reports at most `n + 2` different times.
+    fn look_for_ticks(&mut self, sample: &Sample, is_repeated: bool) {
+        if is_repeated {
+            self.recent.clear();
+        } else if self.recent.len() == RECENT_SAMPLES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(sample.sent_at);
+        // A slewed clock has shorter ticks.
+        let tick = MIN_TICK * Nanos::from(1_000_000 - self.max_slew()) / 1_000_000;
+        self.is_fine |= self.recent.iter().rev().zip(1..).any(|(&sent_at, times)| {
+            let ticks = (sample.received_at - sent_at) / tick.max(1);
+            times > ticks + 2
+        });
     }
 
     /// Returns how much faster or slower the server's clock may run than the raw clock.
@@ -645,8 +721,44 @@ mod tests {
             for samples in [1, 3, 20] {
                 let mut simulation = Simulation::new(0, precision);
                 simulation.config.samples = Some(samples);
+                simulation.delays = vec![micros(50, 50, 0)];
                 assert_eq!(simulation.measure().0.samples, samples);
             }
+        }
+    }
+
+    #[test]
+    fn a_quick_server_shows_that_its_clock_is_fine() {
+        for (wanted, samples) in [(1, 3), (2, 3), (3, 3), (8, 8)] {
+            let mut simulation = Simulation::new(0, Precision::Nanoseconds);
+            simulation.config.samples = Some(wanted);
+            simulation.config.tick = TICK;
+            simulation.delays = vec![micros(49, 49, 0)];
+            let (result, _) = simulation.measure();
+            assert_eq!(
+                (result.samples, result.precision),
+                (samples, Precision::Nanoseconds)
+            );
+        }
+    }
+
+    // Each loss takes more than a tick, so no two responses are from the same one.
+    #[test]
+    fn a_coarse_clock_is_not_hidden_by_losses() {
+        for phase in 0..=40 {
+            let mut simulation = Simulation::new(phase * 100 * MICRO, Precision::Coarse);
+            let mut measurement = new_measurement(TICK);
+            while let Action::Send { at, timeout } = measurement.next_action(simulation.now) {
+                let sample = simulation.sample(at);
+                assert_ne!(measurement.add_sample(&sample), SampleOutcome::Unstable);
+                let estimate = measurement.result().unwrap().estimate;
+                let interval = estimate.aged_to(simulation.now);
+                assert!(interval.contains(simulation.true_offset()));
+                measurement.add_loss();
+                simulation.now += timeout;
+            }
+            let result = measurement.result().unwrap();
+            assert_eq!(result.precision, Precision::Coarse);
         }
     }
 
@@ -700,7 +812,7 @@ mod tests {
             SampleOutcome::Unstable,
         ] {
             assert_eq!(measurement.add_sample(&simulation.sample(0)), outcome);
-            simulation.offset += MILLI;
+            simulation.offset += SECOND;
         }
         assert_eq!(measurement.result().unwrap().restarts, 4);
     }

@@ -110,7 +110,8 @@ pub struct OffsetArgs {
 
     /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
-    /// Default: 8; of whole seconds as many as narrow the bound, 15 to 60 in 2 to 4 s.
+    /// A server with a round trip below 0.1 ms may get some more, which show whether its clock is
+    /// coarse. Default: 8; of whole seconds as many as narrow the bound, 15 to 60 in 2 to 4 s.
     #[arg(
         long,
         value_name = "N",

@@ -173,7 +173,9 @@ impl Server {
     fn new(random: &mut Random, kind: Kind, clock: Clock, loss: Nanos) -> Self {
         let scale = random.one_of(&[MILLI / 50, MILLI, 30 * MILLI]);
         let (max_delay, loss) = match kind {
-            // It is recognised by two responses from the same tick.
+            // It is recognised by two responses from the same tick. With losses, it is if a round
+            // trip takes less than 0.1 ms.
+            Kind::Coarse { .. } if loss > 0 => (random.up_to(MILLI / 25), loss),
             Kind::Coarse { tick } => (random.up_to(tick / 100), 0),
             _ => (random.up_to(scale), loss),
         };
