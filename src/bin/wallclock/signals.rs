@@ -17,8 +17,8 @@ use signal_hook::low_level::pipe;
 /// not read, or by a stopped terminal.
 const MAX_LAST_OUTPUT: Duration = Duration::from_millis(300);
 
-/// At SIGINT or SIGTERM, calls `last_output` in a thread of its own, and then `end` with the signal:
-/// once `last_output` has returned, or after [`MAX_LAST_OUTPUT`].
+/// At SIGINT or SIGTERM, calls `last_output` in a thread of its own, and then `end` with the
+/// signal: once `last_output` has returned, or after [`MAX_LAST_OUTPUT`].
 ///
 /// What `last_output` returns, such as the lock of an output, is kept until the end of the process.
 pub fn on_signal<G>(
