@@ -74,7 +74,7 @@ pub struct MeasurementConfig {
     pub max_slew: Option<Ppm>,
     /// Maximum wait for the response to one try.
     pub timeout: Nanos,
-    /// Maximum number of tries for one sample, not counting those that end after [`LOSS_DELAY`].
+    /// Maximum number of tries for one sample, not counting those that end after `LOSS_DELAY`.
     pub attempts: u32,
     /// A time of the raw clock at which the measurement ends with the samples that it has.
     pub deadline: Option<Nanos>,

@@ -3,12 +3,14 @@
 
 mod json;
 mod nagios;
-pub mod plot;
+mod plot;
 mod results;
+mod screen;
 mod summary;
 mod text;
 pub mod units;
 
-pub use nagios::{Limits, Status};
+pub use nagios::{Limits, Range, RangeError, Status};
 pub use results::{AddressResult, Failure, HostResult, Report};
+pub use screen::{Entry, Screen, Size, wrap};
 pub use summary::Summary;

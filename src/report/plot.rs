@@ -1,39 +1,35 @@
-//! The plot of `--watch` on a terminal.
+//! The axis and the bars of `--watch` on a terminal.
 
 use super::units::format_offset;
 use crate::offset::{Interval, Nanos};
 
 /// A plot of intervals, one bar in each line, on an axis that changes as rarely as possible.
 #[derive(Debug, Default)]
-pub struct Plot {
+pub(super) struct Plot {
     axis: Option<Interval>,
     recent: Vec<Interval>,
 }
 
 impl Plot {
-    /// Width of the plot.
-    pub const COLUMNS: usize = 37;
-
     /// Number of recent intervals that the axis has to cover.
     const RECENT: usize = 20;
 
     /// An axis that is more than this many times as wide as the recent intervals is replaced.
     const MAX_ZOOM: Nanos = 12;
 
-    /// Returns the bar of one more interval. If the axis changes, returns its labels too, to be
-    /// printed above the bar.
-    pub fn draw(&mut self, interval: Interval) -> (Option<String>, String) {
+    /// Adds one more interval. Returns the axis, which covers it.
+    pub(super) fn add(&mut self, interval: Interval) -> Interval {
         if self.recent.len() == Self::RECENT {
             self.recent.remove(0);
         }
         self.recent.push(interval);
         let range = self.recent.iter().fold(interval, |a, b| a.hull(*b));
-        if let Some(axis) = self.axis.filter(|axis| fits(*axis, range)) {
-            return (None, bar(axis, interval));
-        }
-        let axis = axis_for(range);
+        let axis = match self.axis.filter(|axis| fits(*axis, range)) {
+            Some(axis) => axis,
+            None => axis_for(range),
+        };
         self.axis = Some(axis);
-        (Some(labels(axis)), bar(axis, interval))
+        axis
     }
 }
 
@@ -58,20 +54,20 @@ fn axis_for(range: Interval) -> Interval {
     Interval::around(middle, 2 * step)
 }
 
-/// Returns the ends of the axis, one at each end of the line.
-fn labels(axis: Interval) -> String {
-    let (low, high) = (format_offset(axis.low()), format_offset(axis.high()));
-    format!("{low}{high:>0$}", Plot::COLUMNS.saturating_sub(low.len()))
+/// Returns the ends of an axis as text.
+pub(super) fn labels(axis: Interval) -> [String; 2] {
+    [format_offset(axis.low()), format_offset(axis.high())]
 }
 
-/// Returns an interval as a bar: `--o--` with its middle, and `|` for zero if the axis covers it.
-fn bar(axis: Interval, interval: Interval) -> String {
-    let last = Plot::COLUMNS as Nanos - 1;
+/// Returns an interval as a bar on an axis so many columns wide: `--o--` with its middle, and `|`
+/// for zero if the axis covers it.
+pub(super) fn bar(axis: Interval, interval: Interval, columns: usize) -> String {
+    let last = columns.saturating_sub(1) as Nanos;
     let column = |value: Nanos| {
         let column = ((value - axis.low()) * last + axis.width() / 2).div_euclid(axis.width());
         column.clamp(0, last) as usize
     };
-    let mut bar = [' '; Plot::COLUMNS];
+    let mut bar = vec![' '; last as usize + 1];
     if axis.contains(0) {
         bar[column(0)] = '|';
     }
@@ -96,22 +92,23 @@ mod tests {
         for (interval, labels, bar) in [
             (
                 Interval::around(0, 5_000),
-                Some("-0.000010000             +0.000010000"),
+                ["-0.000010000", "+0.000010000"],
                 "         ---------o---------         ",
             ),
             (
                 Interval::around(4_000, 2_000),
-                None,
+                ["-0.000010000", "+0.000010000"],
                 "                  |   ---o----       ",
             ),
             (
                 Interval::around(3_500_000_000, 2_000),
-                Some("-2.000000000             +6.000000000"),
+                ["-2.000000000", "+6.000000000"],
                 "         |               o           ",
             ),
         ] {
-            let drawn = plot.draw(interval);
-            assert_eq!((drawn.0.as_deref(), drawn.1.as_str()), (labels, bar));
+            let axis = plot.add(interval);
+            assert_eq!(super::labels(axis), labels);
+            assert_eq!(super::bar(axis, interval, 37), bar);
         }
     }
 
@@ -119,11 +116,14 @@ mod tests {
     #[test]
     fn axis_narrows_after_an_outlier_of_20_lines_ago() {
         let mut plot = Plot::default();
-        plot.draw(Interval::around(SECOND, 5_000));
-        let labelled: Vec<_> = (1..=30)
-            .filter(|_| plot.draw(Interval::around(0, 5_000)).0.is_some())
-            .collect();
-        assert_eq!(labelled, [1, 20]);
+        let mut axis = plot.add(Interval::around(SECOND, 5_000));
+        let mut is_new = || {
+            let before = axis;
+            axis = plot.add(Interval::around(0, 5_000));
+            axis != before
+        };
+        let changes: Vec<_> = (1..=30).filter(|_| is_new()).collect();
+        assert_eq!(changes, [1, 20]);
     }
 
     #[test]
@@ -175,37 +175,34 @@ mod tests {
             (2, 4, format!("{}| -o-{}", " ".repeat(18), " ".repeat(14))),
             (90, 99, format!("{}|{}o", " ".repeat(18), " ".repeat(17))),
         ] {
-            assert_eq!(bar(axis, interval(low, high)), expected, "{low} to {high}");
+            assert_eq!(
+                bar(axis, interval(low, high), 37),
+                expected,
+                "{low} to {high}"
+            );
         }
         // Zero is not on the axis.
-        assert!(!bar(interval(10, 82), interval(46, 46)).contains('|'));
+        assert!(!bar(interval(10, 82), interval(46, 46), 37).contains('|'));
         // Two nanoseconds are one column: 47 is nearer to the column of 48 than to that of 46.
-        let column = bar(interval(10, 82), interval(47, 47)).find('o');
+        let column = bar(interval(10, 82), interval(47, 47), 37).find('o');
         assert_eq!(column, Some(19));
-    }
-
-    #[test]
-    fn wide_labels_are_not_cut_off() {
-        let labels = labels(interval(-12_345_678_901 * SECOND, 12_345_678_901 * SECOND));
-        assert_eq!(labels, "-12345678901.000000000+12345678901.000000000");
     }
 
     proptest! {
         #[test]
-        fn bar_and_labels_fill_the_columns(
+        fn bar_fills_the_columns(
             intervals in prop::collection::vec(
-                (-10i128.pow(14)..10i128.pow(14), 0..10i128.pow(10)),
+                (-10i128.pow(19)..10i128.pow(19), 0..10i128.pow(10)),
                 1..50,
             ),
+            columns in 1..300usize,
         ) {
             let mut plot = Plot::default();
             for (low, width) in intervals {
                 let interval = interval(low, low + width);
-                let (labels, bar) = plot.draw(interval);
-                prop_assert_eq!(bar.chars().count(), Plot::COLUMNS);
-                prop_assert!(labels.is_none_or(|l| l.chars().count() >= Plot::COLUMNS));
-                let axis = plot.axis.unwrap();
+                let axis = plot.add(interval);
                 prop_assert_eq!(axis.hull(interval), axis);
+                prop_assert_eq!(bar(axis, interval, columns).chars().count(), columns);
             }
         }
     }

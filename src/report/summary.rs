@@ -95,9 +95,9 @@ impl Summary {
         offsets.last = new;
     }
 
-    /// Returns whether any measurement gave an offset.
-    pub fn any_offset(&self) -> bool {
-        self.offsets.is_some()
+    /// Returns the exit status of `--watch`: 0 if any measurement gave an offset, else 3.
+    pub fn status(&self) -> u8 {
+        if self.offsets.is_some() { 0 } else { 3 }
     }
 
     /// Returns one to three lines: the number of measurements, the range of the offset and the
@@ -169,12 +169,12 @@ mod tests {
     #[test]
     fn summary_has_range_smallest_bound_and_drift() {
         let mut summary = Summary::default();
-        assert!(!summary.any_offset());
+        assert_eq!(summary.status(), 3);
         assert_eq!(summary.text(), "0 measurements, no offset\n");
         summary.add(Some(interval(-1_000, 1_000)), clocks(0, 0));
         summary.add(None, clocks(SECOND, 0));
         summary.add(Some(interval(9_500, 10_500)), clocks(10 * SECOND, 0));
-        assert!(summary.any_offset());
+        assert_eq!(summary.status(), 0);
         assert_eq!(
             summary.text(),
             "3 measurements, 2 with an offset: -0.000001000 to +0.000010500 s, at best ± 500 ns\n\

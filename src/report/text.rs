@@ -120,8 +120,10 @@ impl Report {
         if !liars.is_empty() {
             text += &format!(", not {}", liars.join(", "));
         }
-        if count < self.voters.len() {
-            text += &format!(", no offset from {}", self.voters.len() - count);
+        let dead = self.voters.iter().filter(|voter| voter.offset.is_none());
+        let dead: Vec<_> = dead.map(|voter| voter.name.as_str()).collect();
+        if !dead.is_empty() {
+            text += &format!(", no offset from {}", dead.join(", "));
         }
         text
     }
@@ -225,7 +227,7 @@ mod tests {
              10.0.0.2:9527  +2.000000004 s ± 5 ns  round trip 10.3 us  8 samples  disagrees\n\
              10.0.0.3:9527  -0.000001000 s ± 6.00 us  round trip 10.3 us  8 samples\n\
              together       -0.000000500 s ± 5.50 us  agreed by 2 of 3 servers, \
-             not 10.0.0.2:9527, no offset from 1\n"
+             not 10.0.0.2:9527, no offset from 10.0.0.4:9527\n"
         );
     }
 
@@ -331,7 +333,10 @@ mod tests {
             ),
             (
                 vec![measured(0, 2), failed()],
-                (offset, "agreed by 1 of 1 server, no offset from 1"),
+                (
+                    offset,
+                    "agreed by 1 of 1 server, no offset from 10.0.0.2:9527",
+                ),
             ),
             (
                 vec![measured(0, 2), measured(5, 7), failed()],

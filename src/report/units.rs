@@ -2,6 +2,13 @@
 
 use crate::offset::{Interval, Nanos, SECOND};
 
+/// Parses seconds to nanoseconds: `-0.25`, `1e-3`. Returns `None` for what is no number, and for
+/// more than 1,000,000,000 s.
+pub fn parse_seconds(text: &str) -> Option<Nanos> {
+    let seconds: f64 = text.parse().ok()?;
+    (seconds.abs() <= 1e9).then(|| (seconds * 1e9).round() as Nanos)
+}
+
 /// Formats nanoseconds as seconds with nine decimals: `-0.250000000`.
 pub(super) fn format_seconds(nanos: Nanos) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
@@ -97,6 +104,23 @@ mod tests {
             assert_eq!(format_seconds(nanos), seconds);
             assert_eq!(format_offset(nanos), offset);
             assert_eq!(format_seconds_trimmed(nanos), trimmed);
+        }
+    }
+
+    #[test]
+    fn seconds_are_parsed_to_nanoseconds() {
+        for (text, nanos) in [
+            ("0.1", Some(100_000_000)),
+            ("-2", Some(-2 * SECOND)),
+            ("1e-9", Some(1)),
+            ("1e9", Some(SECOND * SECOND)),
+            ("1.1e9", None),
+            ("-inf", None),
+            ("NaN", None),
+            ("1 s", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_seconds(text), nanos, "{text}");
         }
     }
 

@@ -118,7 +118,7 @@ fn watch_resolves_a_name_again_if_its_address_fails() {
     let mut command = wallclock();
     command
         .args(["-s", &format!("name.test:{}", address.port()), "--json"])
-        .args(["--watch", "0.1", "--deadline", "60", "--timeout", "60"])
+        .args(["--watch=0.1", "--deadline", "60", "--timeout", "60"])
         .stdout(Stdio::piped());
     // Nothing listens there.
     let Some(resolver) = Resolver::preload_or_skip(&mut command, "127.0.0.16") else {

@@ -32,7 +32,7 @@ fn check_of_the_clock_runs_and_its_failure_shows() {
     assert_eq!((ok, result.as_str()), (true, "success"));
     assert_eq!(journal(&machine, "warning"), "");
     // Settings that are wrong are not ignored.
-    let wrong = format!("{server}WALLCLOCK_CHECK=--warn 1 --nonsense\n");
+    let wrong = format!("{server}WALLCLOCK_CHECK=-w 1 --nonsense\n");
     assert!(!check(&machine, &wrong).0);
     assert_eq!(
         machine
@@ -55,6 +55,10 @@ fn check_without_a_server_or_limits_names_the_file() {
         (format!("{server}WALLCLOCK_CHECK=\n"), "WALLCLOCK_CHECK"),
         (
             format!("{server}WALLCLOCK_CHECK=--json\n"),
+            "WALLCLOCK_CHECK",
+        ),
+        (
+            format!("{server}WALLCLOCK_CHECK=--watch --tick 0.1\n"),
             "WALLCLOCK_CHECK",
         ),
     ] {
@@ -81,7 +85,7 @@ fn check_without_a_result_fails() {
     };
     // Neither resolves or responds; each check takes 30 s.
     for server in ["misspelt.invalid", "127.0.0.1:9"] {
-        let settings = format!("WALLCLOCK_SERVER={server}\nWALLCLOCK_CHECK=--critical 1\n");
+        let settings = format!("WALLCLOCK_SERVER={server}\nWALLCLOCK_CHECK=-c 1\n");
         let (ok, result) = check(&machine, &settings);
         assert_eq!((ok, result.as_str()), (false, "exit-code"), "{server}");
         let log = journal(&machine, "err");
@@ -109,14 +113,14 @@ fn check_beyond_the_warning_limit_is_a_warning() {
                        FAKETIME_DONT_FAKE_MONOTONIC=1\n";
     machine.drop_in(CHECK, "test.conf", environment);
     let server = "WALLCLOCK_SERVER=127.0.0.1\n";
-    let limits = "WALLCLOCK_CHECK=--warn 100 --critical 1000\n";
+    let limits = "WALLCLOCK_CHECK=--warning 100 --critical 1000\n";
     let (ok, result) = check(&machine, &format!("{server}{limits}"));
     assert_eq!((ok, result.as_str()), (true, "success"));
     let log = journal(&machine, "warning");
     assert!(log.starts_with("WALLCLOCK WARNING: offset -"), "{log}");
     assert_eq!(journal(&machine, "err"), "");
     // Beyond the critical limit it fails.
-    let limits = "WALLCLOCK_CHECK=--warn 10 --critical 100\n";
+    let limits = "WALLCLOCK_CHECK=--warning=10 --critical=100\n";
     assert!(!check(&machine, &format!("{server}{limits}")).0);
     let log = journal(&machine, "err");
     assert!(log.starts_with("WALLCLOCK CRITICAL: offset -"), "{log}");

@@ -51,7 +51,7 @@ documented! {
     PYTHON_CLIENT = "python3 tests/python/client.py";
     OFFSET = "wallclock -s 127.0.0.21 --offset";
     OFFSET_OF_SEVERAL = "wallclock -s 127.0.0.22 -s 127.0.0.23 -s 127.0.0.24 --offset";
-    PLUGIN = "wallclock -s 127.0.0.21 --warn 0.1 --critical 1";
+    PLUGIN = "wallclock -s 127.0.0.21 -w 0.1 -c 1";
 
     // Installation: `install`, `restart`.
     PACKAGE = "systemd/package";

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::faults::{self, ClockStatus, Faults};
+use support::parse_metrics;
 
-use super::documents::{self, run_documented};
+use super::documents::{self, block_with, run_documented};
 use super::load::Load;
 use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{Lan, V4, local_socket, query};
@@ -330,4 +331,35 @@ fn journal_lines_have_no_time_and_no_priority() {
         !line.starts_with('<') && !line.contains("20") && !line.contains("T0"),
         "{line}"
     );
+}
+
+#[test]
+fn counters_are_metrics_as_documented() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let script = block_with(
+        "# wallclockd-metrics DIRECTORY: writes wallclockd.prom with the \
+                             counters of the server.",
+    );
+    machine.write("/usr/local/bin/wallclockd-metrics", &script);
+    machine.run(&["wallclock"]);
+    wait_for_status(&machine, SERVICE, "answered=1 ");
+    machine.sh("mkdir /root/metrics; sh /usr/local/bin/wallclockd-metrics /root/metrics");
+    let text = machine.sh("cd /root/metrics; cat $(ls -A)");
+    let mut samples = parse_metrics(&text);
+    let (clock, synchronised) = samples.pop().expect("a sample");
+    assert_eq!(clock, "wallclockd_synchronised");
+    assert!(synchronised == 0.0 || synchronised == 1.0, "{text}");
+    let (names, values): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
+    let counters = [
+        "answered", "refused", "ignored", "unsent", "dropped", "failed",
+    ];
+    assert_eq!(
+        names,
+        counters.map(|name| format!("wallclockd_{name}_total"))
+    );
+    assert_eq!(values, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], "{text}");
+    let mode = machine.sh("stat -c %a /root/metrics/wallclockd.prom");
+    assert_eq!(mode, "644\n");
 }

@@ -5,14 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueHint, value_parser};
+use clap::{Arg, CommandFactory, Parser, ValueHint, value_parser};
 use wallclock::cli::generate::GenerateMode;
 use wallclock::client::chrony::ChronyFeed;
 use wallclock::client::query::{MAX_FORMAT_LEN, RetryPolicy};
 use wallclock::endpoint::{Endpoint, EndpointError};
 use wallclock::offset::{MeasurementConfig, Nanos, Ppm, SECOND, TICK};
 use wallclock::protocol::{DEFAULT_FORMAT, is_blank};
-use wallclock::report::Limits;
+use wallclock::report::units::parse_seconds;
+use wallclock::report::{Limits, Range};
 use wallclock::strftime::Format;
 use wallclock::until::Moment;
 
@@ -21,6 +22,9 @@ use crate::feed::Feed;
 
 /// The default of `--deadline`.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The minimum of `--watch`.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Query the time from a wallclockd server
 ///
@@ -104,7 +108,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Clock offset")]
 pub struct OffsetArgs {
-    /// Print how far each server's clock is ahead of this one, ± a bound that is certain
+    /// Print how far each server's clock is ahead of this one, with a bound that is certain
     ///
     /// All servers are measured at the same time. With several servers a last line shows what the
     /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every
@@ -170,39 +174,57 @@ pub struct OffsetArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Monitoring plugin: WARNING if this clock is certainly off by more than SECONDS
+    /// Monitoring plugin: WARNING if the offset is certainly not in RANGE: N seconds, or LOW:HIGH
+    ///
+    /// N means -N:N. LOW: has no upper end, ~:HIGH no lower one. After an @, the offset has to be
+    /// outside of the range.
     #[arg(
+        short,
         long,
-        value_name = "SECONDS",
+        alias = "warning",
+        value_name = "RANGE",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
-        allow_negative_numbers = true,
+        // As are -0.1:0.2 and, so that it is no range instead of an option, -c.
+        allow_hyphen_values = true,
         conflicts_with = "json"
     )]
-    warn: Option<Nanos>,
+    warning: Option<Range>,
 
-    /// Monitoring plugin: CRITICAL if this clock is certainly off by more than SECONDS
+    /// Monitoring plugin: CRITICAL if the offset is certainly not in RANGE
     #[arg(
+        short,
         long,
-        value_name = "SECONDS",
+        value_name = "RANGE",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         conflicts_with = "json"
     )]
-    critical: Option<Nanos>,
+    critical: Option<Range>,
 
     /// Measure every SECONDS [default: 1], with a plot on a terminal and a summary at Ctrl-C
+    ///
+    /// At least 0.01.
     #[arg(
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
         num_args = 0..=1,
+        require_equals = true,
         default_missing_value = "1",
-        value_parser = seconds,
-        conflicts_with_all = ["warn", "critical"]
+        value_parser = interval,
+        conflicts_with_all = ["warning", "critical"]
     )]
     pub watch: Option<Duration>,
+
+    /// End --watch after N measurements
+    #[arg(
+        long,
+        value_name = "N",
+        value_hint = ValueHint::Other,
+        value_parser = value_parser!(u32).range(1..),
+        requires = "watch"
+    )]
+    pub count: Option<u32>,
 
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
     ///
@@ -249,7 +271,7 @@ pub struct WaitArgs {
         value_hint = ValueHint::Other,
         value_parser = Moment::parse,
         group = "bounded",
-        conflicts_with_all = ["wait_sync", "offset", "samples", "warn", "critical", "watch"]
+        conflicts_with_all = ["wait_sync", "offset", "samples", "warning", "critical", "watch"]
     )]
     pub until: Option<Moment>,
 
@@ -263,7 +285,7 @@ pub struct WaitArgs {
         value_hint = ValueHint::Other,
         value_parser = positive_seconds,
         allow_negative_numbers = true,
-        conflicts_with_all = ["offset", "json", "warn", "critical", "watch"]
+        conflicts_with_all = ["offset", "json", "warning", "critical", "watch"]
     )]
     pub wait_sync: Option<Nanos>,
 }
@@ -293,12 +315,12 @@ With --offset and --json:
 With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
-With --warn and --critical, as monitoring plugins do (2 is wrong usage too):
-  0  OK        certainly not off by more than the lower limit
-  1  WARNING   certainly off by more than --warn
-  2  CRITICAL  certainly off by more than --critical
-  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles a limit, or no
-               way to print
+With --warning and --critical, as monitoring plugins do:
+  0  OK        the offset is certainly in both ranges
+  1  WARNING   it is certainly not in that of --warning
+  2  CRITICAL  it is certainly not in that of --critical
+  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles the end of a
+               range, wrong usage, or no way to print
 With --until and --wait-sync:
   0  the wait is over
   1  TIME is past at the start
@@ -315,7 +337,7 @@ Examples:
   wallclock -u +%FT%TZ
   wallclock -s clock.example -s 192.168.1.10:9527 '%Y/%m/%d %H:%M:%S'
   wallclock -s clock.example --offset
-  wallclock -s clock.example --warn 0.1 --critical 1
+  wallclock -s clock.example -w 0.1 -c 1
   wallclock -s clock.example --until 00:00 -- ./read-the-database
 
 wallclock(1) describes the format language, wallclockd(8) the protocol. If they are not installed:
@@ -410,9 +432,10 @@ impl OffsetArgs {
             deadline,
             max_slew,
             json,
-            warn,
+            warning,
             critical,
             watch,
+            count: _,
             chrony: _,
             max_bound: _,
         } = self;
@@ -422,7 +445,7 @@ impl OffsetArgs {
             || deadline.is_some()
             || max_slew.is_some()
             || *json
-            || warn.is_some()
+            || warning.is_some()
             || critical.is_some()
             || watch.is_some()
     }
@@ -431,12 +454,16 @@ impl OffsetArgs {
     ///
     /// # Errors
     ///
-    /// `--warn` is greater than `--critical`.
+    /// With these limits no offset is a warning.
     pub fn limits(&self) -> Result<Option<Limits>, Error> {
-        match (self.warn, self.critical) {
-            (None, None) => Ok(None),
-            (Some(warn), Some(critical)) if warn > critical => Err(Error::WarnAboveCritical),
-            (warn, critical) => Ok(Some(Limits { warn, critical })),
+        let limits = Limits {
+            warning: self.warning,
+            critical: self.critical,
+        };
+        match limits {
+            limits if limits.hide_warnings() => Err(Error::NoWarning),
+            limits if self.warning.or(self.critical).is_some() => Ok(Some(limits)),
+            _ => Ok(None),
         }
     }
 
@@ -479,6 +506,32 @@ fn endpoints(text: &str) -> Result<EndpointList, EndpointError> {
         .map(EndpointList)
 }
 
+/// Returns whether the program is called as a monitoring plugin: with one of its options before
+/// `--`, whatever the other arguments are.
+pub fn is_plugin(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut command = Args::command();
+    command.build();
+    let flags = command.get_arguments();
+    let flags = flags.filter(|option| !option.get_action().takes_values());
+    let flags: Vec<_> = flags.filter_map(Arg::get_short).collect();
+    let mut arguments = arguments.take_while(|argument| argument != "--");
+    arguments.any(|argument| {
+        let argument = argument.to_string_lossy();
+        match (argument.strip_prefix("--"), argument.strip_prefix('-')) {
+            (Some(long), _) => {
+                let name = long.split('=').next().unwrap_or_default();
+                ["warning", "warning", "critical"].contains(&name)
+            }
+            // Several letters may follow, up to one that takes the rest as its value.
+            (None, Some(letters)) => {
+                let mut options = letters.chars().skip_while(|c| flags.contains(c));
+                matches!(options.next(), Some('w' | 'c'))
+            }
+            (None, None) => false,
+        }
+    })
+}
+
 /// Whether a format without a directive is rather a server, which takes an option.
 fn looks_like_host(text: &str) -> bool {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
@@ -494,6 +547,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
         _ => Err("not a time between 0 and 86400 seconds".to_owned()),
     }
+}
+
+/// Parses the interval of `--watch`.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text).ok();
+    interval
+        .filter(|interval| *interval >= MIN_INTERVAL)
+        .ok_or_else(|| "not a number of seconds from 0.01 to 86400".to_owned())
 }
 
 /// Parses a tick: seconds, 0 and 1 included, to nanoseconds.
@@ -513,8 +574,6 @@ fn positive_seconds(text: &str) -> Result<Nanos, String> {
 
 /// Parses a limit: seconds, 0 included, to nanoseconds.
 fn nonnegative_seconds(text: &str) -> Result<Nanos, String> {
-    match text.parse::<f64>() {
-        Ok(limit) if (0.0..=1e9).contains(&limit) => Ok((limit * 1e9).round() as Nanos),
-        _ => Err("not a number of seconds from 0 to 1000000000".to_owned()),
-    }
+    let limit = parse_seconds(text).filter(|limit| *limit >= 0);
+    limit.ok_or_else(|| "not a number of seconds from 0 to 1000000000".to_owned())
 }

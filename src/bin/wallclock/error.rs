@@ -45,8 +45,10 @@ pub enum Error {
     /// Holds the limit, and what the last measurement shows.
     #[error("the offset was not within {0} before the deadline: {1}")]
     NotSynchronised(String, String),
-    #[error("--warn is greater than --critical")]
-    WarnAboveCritical,
+    #[error("--watch takes its value with =: --watch={0}")]
+    WatchValue(String),
+    #[error("no offset is a warning: what raises one is critical by --critical")]
+    NoWarning,
     #[error("connect to chronyd at {}", path.display())]
     Chrony { path: PathBuf, source: io::Error },
     #[error("read the local time zone")]
@@ -81,7 +83,8 @@ impl Error {
             | Error::FormatWithOffset
             | Error::FormatWithWait
             | Error::CommandWithoutWait
-            | Error::WarnAboveCritical
+            | Error::WatchValue(_)
+            | Error::NoWarning
             | Error::Chrony { .. }
             | Error::Zone(_) => USAGE_STATUS,
             Error::NoResponse(..)

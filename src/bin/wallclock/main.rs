@@ -10,6 +10,8 @@ mod feed;
 mod offset;
 mod output;
 mod servers;
+mod signals;
+mod terminal;
 mod until;
 mod utc;
 mod wait_sync;
@@ -22,10 +24,11 @@ use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args};
 use wallclock::cli::generate::{GenerateMode, ManualPage, generate};
 use wallclock::client::query::{ClientError, query};
 use wallclock::error::error_chain;
+use wallclock::report::Status;
 
-use args::Args;
+use args::{Args, is_plugin};
 use error::Error;
-use output::{print, print_error, print_response};
+use output::{print, print_error, print_response, print_status};
 
 fn main() -> ExitCode {
     let (status, has_command) = match parse_args::<Args>() {
@@ -35,8 +38,7 @@ fn main() -> ExitCode {
         }
         Err(ArgsError::Help(help)) => (status_of(print(|_| help.print()).map(|()| 0)), false),
         Err(ArgsError::Usage(line)) => {
-            print_error(line);
-            (USAGE_STATUS, command::is_given(env::args_os()))
+            (fail(USAGE_STATUS, &line), command::is_given(env::args_os()))
         }
     };
     ExitCode::from(match status {
@@ -45,12 +47,20 @@ fn main() -> ExitCode {
     })
 }
 
-/// Returns the exit status. Prints the error.
+/// Returns the exit status. Reports the error.
 fn status_of(result: Result<u8, Error>) -> u8 {
-    result.unwrap_or_else(|error| {
-        print_error(error_chain(&error));
-        error.status()
-    })
+    result.unwrap_or_else(|error| fail(error.status(), &error_chain(&error)))
+}
+
+/// Reports an error: of a monitoring plugin as UNKNOWN on standard output, otherwise on standard
+/// error. Returns the exit status.
+fn fail(status: u8, line: &str) -> u8 {
+    if is_plugin(env::args_os().skip(1)) {
+        print_status(Status::Unknown, &Status::Unknown.plugin_line(line))
+    } else {
+        print_error(line);
+        status
+    }
 }
 
 /// Does what the arguments ask for. Returns the exit status.

@@ -1,18 +1,15 @@
-//! The options `--offset`, `--json`, `--warn`, `--critical` and `--watch`: measures the offset once
-//! or repeatedly, and prints it.
+//! The options `--offset`, `--json`, `--warning`, `--critical` and `--watch`: measures the offset
+//! once or repeatedly, and prints it.
 
-use std::convert::Infallible;
-use std::io::{self, IsTerminal, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::Level;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
+use signal_hook::low_level::emulate_default_handler;
 
 use wallclock::client::clocks::raw_time;
 use wallclock::client::measure::{HostClocks, MeasureError, measure_all};
@@ -20,19 +17,28 @@ use wallclock::client::resolve::Resolver;
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
 use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Precision, ServerClock};
-use wallclock::report::plot::Plot;
-use wallclock::report::units::format_duration;
-use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Status, Summary};
+use wallclock::report::units::{format_duration, parse_seconds};
+use wallclock::report::{
+    AddressResult, Entry, Failure, HostResult, Limits, Report, Screen, Status, Summary, wrap,
+};
 use wallclock::strftime::Format;
 
 use crate::args::Args;
 use crate::error::Error;
 use crate::feed::Feed;
-use crate::output::{print_error, print_line, show, try_print_line_at};
+use crate::output::{print, print_error, print_line, print_status, show, write_line};
 use crate::servers;
+use crate::signals::on_signal;
+use crate::terminal::{self, localize};
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Deletes the line of the cursor, with the progress and with the `^C` that a terminal shows.
+const CLEAR_LINE: &str = "\r\x1b[K";
+
+/// When the progress on the terminal was last updated; `None` if there is none.
+static PROGRESS: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Minimum time between two measurements of a monitoring plugin that has no status yet.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +46,15 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
     let offset_args = &args.offset_args;
-    if args.format.is_some() || !args.command.is_empty() {
+    if let Some(format) = &args.format {
+        // Other programs take `--watch 5`.
+        let value = format.to_str().filter(|text| parse_seconds(text).is_some());
+        return Err(match value.filter(|_| offset_args.watch.is_some()) {
+            Some(value) => Error::WatchValue(value.to_owned()),
+            None => Error::FormatWithOffset,
+        });
+    }
+    if !args.command.is_empty() {
         return Err(Error::FormatWithOffset);
     }
     let limits = offset_args.limits()?;
@@ -53,7 +67,24 @@ pub fn run(args: &Args) -> Result<u8, Error> {
             true => Clock::utc(),
             false => Clock::local()?,
         };
-        match command.watch(interval, offset_args.json, clock, feed)? {}
+        let summary = Arc::new(Mutex::new(Summary::default()));
+        let json = offset_args.json;
+        end_with_summary(Arc::clone(&summary), !json).map_err(Error::Signals)?;
+        let lines = LineFormatter::new(clock, args.server_hint());
+        command.watch(
+            interval,
+            offset_args.count,
+            (!json).then_some(lines),
+            feed,
+            &summary,
+        )?;
+        if !json {
+            write_summary(&summary);
+        }
+        return Ok(locked(&summary).status());
+    }
+    if terminal::size(io::stderr()).is_some() {
+        end_without_progress().map_err(Error::Signals)?;
     }
     match limits {
         Some(limits) if repeat => Ok(print_check(&command.run_until_status(limits), limits)),
@@ -66,19 +97,7 @@ pub fn run(args: &Args) -> Result<u8, Error> {
 /// Prints the line of a monitoring plugin. Returns its status.
 fn print_check(report: &Report, limits: Limits) -> u8 {
     let (status, line) = report.check(limits);
-    let level = match status {
-        Status::Ok => Level::Info,
-        Status::Warning => Level::Warn,
-        Status::Critical | Status::Unknown => Level::Error,
-    };
-    match try_print_line_at(level, &line) {
-        Ok(()) => status as u8,
-        // 1, the status of this error elsewhere, means WARNING.
-        Err(error) => {
-            print_error(error_chain(&error));
-            Status::Unknown as u8
-        }
-    }
+    print_status(status, &line)
 }
 
 fn print_json(report: &Report) -> Result<u8, Error> {
@@ -92,7 +111,7 @@ fn print_text(report: &Report, hint: &str) -> Result<u8, Error> {
         print_error(format_args!("{server}: {error}{hint}"));
     }
     if report.any_offset() {
-        print_line(report.text().trim_end().as_bytes())?;
+        print_line(localize(report.text().trim_end()).as_bytes())?;
     }
     Ok(status(report))
 }
@@ -162,64 +181,76 @@ impl OffsetCommand {
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
     /// that is a terminal.
     pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostResult>, ClockPair) {
-        let terminal = io::stderr().is_terminal();
-        let last_update = Mutex::new(None::<Instant>);
+        let is_shown = terminal::size(io::stderr()).is_some();
         let progress = |server: SocketAddr, clock: ServerClock| {
-            let mut last_update = locked(&last_update);
-            let due = last_update.is_none_or(|at| at.elapsed() >= PROGRESS_INTERVAL);
-            if terminal && clock.precision == Precision::Seconds && due {
-                let bound = format_duration(clock.estimate.interval.bound());
-                show(&format!("\r{server}  ± {bound}\x1b[K"));
-                *last_update = Some(Instant::now());
+            if is_shown && clock.precision == Precision::Seconds {
+                show_progress(server, clock.estimate.interval.bound());
             }
         };
         let (hosts, now) = measure_all(&mut self.servers, config, &progress);
-        if locked(&last_update).is_some() {
-            show("\r\x1b[K");
+        if locked(&PROGRESS).take().is_some() {
+            show(CLEAR_LINE);
         }
         (hosts.into_iter().map(to_host_result).collect(), now)
     }
 
-    /// Measures repeatedly, and prints each measurement in a line: with a plot on a terminal, as a
-    /// JSON object if `json` is set, otherwise as plain text. Sends each offset to `feed`.
-    ///
-    /// SIGINT and SIGTERM end the process: see [`exit_on_signal`].
+    /// Measures `count` times, or without end, and prints each measurement: in lines of text, or as
+    /// a JSON object if there is no formatter for them. Adds each to `summary`, and sends it to
+    /// `feed`.
     ///
     /// # Errors
     ///
-    /// Standard output is closed, or the signals can't be caught.
-    pub fn watch(
+    /// Standard output is closed.
+    fn watch(
         &mut self,
         interval: Duration,
-        json: bool,
-        clock: Clock,
+        count: Option<u32>,
+        mut lines: Option<LineFormatter>,
         mut feed: Option<Feed>,
-    ) -> Result<Infallible, Error> {
-        let terminal = io::stdout().is_terminal();
-        let summary = Arc::new(Mutex::new(Summary::default()));
-        exit_on_signal(Arc::clone(&summary), !json, terminal).map_err(Error::Signals)?;
-        let mut formatter = LineFormatter::new(clock, terminal);
+        summary: &Mutex<Summary>,
+    ) -> Result<(), Error> {
         let mut due = Instant::now();
+        let mut measurements = 0;
         loop {
             let report = self.run();
-            let offset = report.agreed();
-            let line = if json {
-                report.json()
-            } else {
-                formatter.format(&report)
+            let line = match &mut lines {
+                Some(lines) => lines.format(&report),
+                None => report.json(),
             };
-            {
-                // The lock keeps the summary out of the middle of a line.
-                let mut summary = locked(&summary);
-                summary.add(offset, report.now());
-                print_line(line.trim_end().as_bytes())?;
-            }
+            print(|out| {
+                // Standard output is locked: the summary counts what is printed before it.
+                locked(summary).add(report.agreed(), report.now());
+                write_line(out, line.trim_end().as_bytes())
+            })?;
             if let Some(feed) = &mut feed {
                 feed.send(&report);
+            }
+            measurements += 1;
+            if count == Some(measurements) {
+                return Ok(());
             }
             due = (due + interval).max(Instant::now());
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+/// Shows the bound on the terminal that standard error is, unless that was updated just now.
+fn show_progress(server: SocketAddr, bound: Nanos) {
+    let mut last_update = locked(&PROGRESS);
+    if last_update.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
+        return;
+    }
+    let bound = format!("± {}", format_duration(bound));
+    let columns = terminal::size(io::stderr()).map_or(0, |size| size.columns);
+    // A line that wraps could not be deleted.
+    let text = [format!("{server}  {bound}"), bound]
+        .into_iter()
+        .map(|text| localize(&text).into_owned())
+        .find(|text| text.chars().count() < columns);
+    if let Some(text) = text {
+        show(&format!("\r{text}\x1b[K"));
+        *last_update = Some(Instant::now());
     }
 }
 
@@ -250,45 +281,50 @@ fn to_address_result(
     }
 }
 
-/// Formats the measurements of `--watch` as lines of text.
+/// Formats the measurements of `--watch` as text: for a terminal, or as plain lines.
 struct LineFormatter {
     clock: Clock,
-    terminal: bool,
-    plot: Plot,
+    screen: Screen,
+    /// What follows the first failure.
+    hint: &'static str,
 }
 
 impl LineFormatter {
-    fn new(clock: Clock, terminal: bool) -> LineFormatter {
+    fn new(clock: Clock, hint: &'static str) -> LineFormatter {
         LineFormatter {
             clock,
-            terminal,
-            plot: Plot::default(),
+            screen: Screen::default(),
+            hint,
         }
     }
 
-    /// Returns the line for one measurement, on a terminal with a bar, and above it a new axis if
-    /// that changed.
+    /// Returns the lines for one measurement.
     fn format(&mut self, report: &Report) -> String {
-        let time = self.time();
-        let (offset, remark) = report.offset_and_remark();
-        let Some(interval) = report.agreed().filter(|_| self.terminal) else {
-            return format!("{time}  {offset}{remark}");
-        };
-        let (ruler, bar) = self.plot.draw(interval);
-        // Wide enough for most offsets, so that the bars are aligned.
-        let head = format!("{time}  {offset:25}  ");
-        let width = head.chars().count();
-        let ruler = ruler.map_or(String::new(), |ruler| format!("{:width$}{ruler}\n", ""));
-        format!("{ruler}{head}{bar}  {remark}")
+        let (offset, mut remark) = report.offset_and_remark();
+        if report.agreed().is_none() {
+            remark += std::mem::take(&mut self.hint);
+        }
+        let (offset, remark) = (&localize(&offset), &localize(&remark));
+        match terminal::size(io::stdout()) {
+            Some(size) => {
+                let entry = Entry {
+                    time: &self.time("%H:%M:%S"),
+                    offset,
+                    remark,
+                    interval: report.agreed(),
+                };
+                self.screen.add(entry, size)
+            }
+            None => {
+                let time = self.time("%Y-%m-%dT%H:%M:%S%z");
+                let parts = [offset, remark].into_iter().filter(|part| !part.is_empty());
+                parts.fold(time, |line, part| format!("{line}  {part}"))
+            }
+        }
     }
 
-    /// Returns the local time: on a terminal the time of day, otherwise with the date and the zone.
-    fn time(&mut self) -> String {
-        let format = if self.terminal {
-            "%H:%M:%S"
-        } else {
-            "%Y-%m-%dT%H:%M:%S%z"
-        };
+    /// Returns the local time.
+    fn time(&mut self, format: &str) -> String {
         let mut buf = [0; 64];
         // Can't fail: both formats are valid, and their text fits into the buffer.
         let length = Format::parse(format.as_bytes())
@@ -299,25 +335,56 @@ impl LineFormatter {
     }
 }
 
-/// Starts a thread that waits for SIGINT or SIGTERM, prints the summary if `print` is set, and ends
-/// the process with status 0 if any measurement had an offset, else 3.
-fn exit_on_signal(summary: Arc<Mutex<Summary>>, print: bool, terminal: bool) -> io::Result<()> {
-    let (mut receiver, sender) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM] {
-        pipe::register(signal, sender.try_clone()?)?;
-    }
-    thread::Builder::new().spawn(move || {
-        // It blocks until a signal arrives. The result does not matter.
-        let _ = receiver.read(&mut [0]);
-        let summary = locked(&summary);
-        if print {
-            // On a terminal the cursor is behind `^C`. A closed stdout does not change the status.
-            let newline = if terminal { "\n" } else { "" };
-            let _ = write!(io::stdout(), "{newline}{}", summary.text());
+/// Writes the summary. A closed standard output does not change the status.
+fn write_summary(summary: &Mutex<Summary>) {
+    // No lock is held while this writes: the status is read meanwhile.
+    let text = locked(summary).text();
+    let text = localize(&text);
+    let text = match terminal::size(io::stdout()) {
+        Some(size) => {
+            let lines = text.lines().flat_map(|line| wrap(line, size.columns - 1));
+            Cow::Owned(lines.map(|line| line + "\n").collect())
         }
-        process::exit(if summary.any_offset() { 0 } else { 3 });
-    })?;
-    Ok(())
+        None => text,
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// At SIGINT or SIGTERM, prints the summary if `print` is set, and ends the process with the status
+/// of `--watch`.
+fn end_with_summary(summary: Arc<Mutex<Summary>>, print: bool) -> io::Result<()> {
+    let shared = Arc::clone(&summary);
+    let last_output = move || {
+        let progress = locked(&PROGRESS);
+        // On a terminal the cursor is behind `^C`.
+        if terminal::size(io::stderr()).is_some() {
+            show(CLEAR_LINE);
+        } else if print && io::stdout().is_terminal() {
+            let _ = io::stdout().write_all(b"\n");
+        }
+        let out = io::stdout().lock();
+        if print {
+            write_summary(&shared);
+        }
+        (progress, out)
+    };
+    on_signal(last_output, move |_| {
+        process::exit(locked(&summary).status().into())
+    })
+}
+
+/// At SIGINT or SIGTERM, deletes the progress and ends the process as the signal does.
+fn end_without_progress() -> io::Result<()> {
+    let last_output = || {
+        let progress = locked(&PROGRESS);
+        if progress.is_some() {
+            show(CLEAR_LINE);
+        }
+        progress
+    };
+    on_signal(last_output, |signal| {
+        let _ = emulate_default_handler(signal);
+    })
 }
 
 /// Locks a mutex. The value stays usable if another thread panics: it is only displayed.

@@ -9,7 +9,9 @@ use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
 use wallclock::cli::logging::journal_prefix;
 use wallclock::client::query::printable;
+use wallclock::error::error_chain;
 use wallclock::protocol::MAX_RESPONSE_LEN;
+use wallclock::report::Status;
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
 
@@ -33,7 +35,8 @@ pub fn print_line(text: &[u8]) -> Result<(), Error> {
     print(|out| write_line(out, text))
 }
 
-fn write_line(out: &mut dyn Write, text: &[u8]) -> io::Result<()> {
+/// Writes a line.
+pub fn write_line(out: &mut dyn Write, text: &[u8]) -> io::Result<()> {
     out.write_all(text)?;
     out.write_all(b"\n")
 }
@@ -74,14 +77,26 @@ fn is_layout(byte: &u8) -> bool {
     matches!(byte, b'\n' | b'\t')
 }
 
-/// Writes a line to standard output, with the priority of this level if that is the journal.
-/// A reader that is gone is an error like any other.
-pub fn try_print_line_at(level: Level, text: &str) -> Result<(), Error> {
+/// Prints the line of a monitoring plugin, with a priority if standard output is the journal.
+/// Returns its status: UNKNOWN if it cannot be written.
+pub fn print_status(status: Status, line: &str) -> u8 {
+    let level = match status {
+        Status::Ok => Level::Info,
+        Status::Warning => Level::Warn,
+        Status::Critical | Status::Unknown => Level::Error,
+    };
     let mut out = io::stdout().lock();
     let prefix = journal_prefix(out.as_fd(), level);
-    write_line(&mut out, format!("{prefix}{text}").as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Error::Write)
+    let written = write_line(&mut out, format!("{prefix}{line}").as_bytes());
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => status as u8,
+        // 1, the status of this error elsewhere, means WARNING. A reader that is gone is an error
+        // like any other.
+        Err(error) => {
+            print_error(error_chain(&Error::Write(error)));
+            Status::Unknown as u8
+        }
+    }
 }
 
 /// Writes an error to standard error, in one line.

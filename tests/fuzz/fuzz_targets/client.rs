@@ -14,8 +14,9 @@ use wallclock::offset::{
     SECOND, Sample, SampleOutcome, ServerClock, ServerTime, TICK, marzullo,
 };
 use wallclock::protocol::{ALLOW_ALL, Destination, MAX_RESPONSE_LEN, Response, respond};
-use wallclock::report::plot::Plot;
-use wallclock::report::{AddressResult, Failure, HostResult, Limits, Report, Summary};
+use wallclock::report::{
+    AddressResult, Entry, Failure, HostResult, Limits, Report, Screen, Size, Summary,
+};
 use wallclock::strftime::Format;
 use wallclock::time::LocalTime;
 use wallclock::until::Moment;
@@ -352,17 +353,29 @@ fn print(report: &Report) {
     assert!(parsed.is_ok() && !json.contains('\n'), "{json}");
     let _ = report.text();
     let _ = report.offset_and_remark();
+    let range = |text: &str| Some(text.parse().expect("a range"));
     let (_, line) = report.check(Limits {
-        warn: Some(SECOND),
-        critical: Some(60 * SECOND),
+        warning: range("1"),
+        critical: range("~:60"),
     });
     let bars = line.matches('|').count();
     assert!(!line.contains('\n') && bars <= 1, "{line}");
-    let (mut plot, mut summary) = (Plot::default(), Summary::default());
+    let (mut screen, mut summary) = (Screen::default(), Summary::default());
     summary.add(report.agreed(), report.now());
     for offset in report.agreed().into_iter().cycle().take(2) {
-        let (_, bar) = plot.draw(offset);
-        assert_eq!(bar.chars().count(), Plot::COLUMNS);
+        let (text, remark) = report.offset_and_remark();
+        let entry = Entry {
+            time: "08:15:02",
+            offset: &text,
+            remark: &remark,
+            interval: Some(offset),
+        };
+        let size = Size {
+            columns: 60,
+            rows: 24,
+        };
+        let lines = screen.add(entry, size);
+        assert!(lines.lines().all(|line| line.chars().count() < size.columns));
         let _ = sample(offset, report.time());
         summary.add(Some(offset), report.now());
     }

@@ -27,6 +27,7 @@ fn pages_have_each_option_and_variable_of_help() {
             options += 1;
             let names = line.split(" <").next().unwrap_or(line);
             let names = names.split(" [").next().unwrap_or(names);
+            let names = names.split("[=").next().unwrap_or(names);
             let names = names.trim_end_matches([' ', '.']);
             let item = format!(".TP\n{names}");
             assert!(text.contains(&item), "{}: {names}", page.name);

@@ -94,6 +94,7 @@ impl Sandbox {
         for (name, _) in wallclock().get_envs() {
             shell.env_remove(name);
         }
+        shell.env("LC_ALL", "C.UTF-8");
         let output = shell.output().expect("the shell starts");
         let output = String::from_utf8(output.stdout).expect("UTF-8");
         let printed = output.split(END_OF_OUTPUT).map(str::to_owned).collect();

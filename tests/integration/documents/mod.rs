@@ -5,5 +5,6 @@ mod clients;
 mod completions;
 mod content;
 mod examples;
+mod metrics;
 mod pages;
 mod rendering;

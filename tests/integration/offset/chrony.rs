@@ -70,7 +70,7 @@ fn chronyd_selects_the_server_and_shows_its_offset() {
     wait_until("chronyd makes its socket", || sample_socket.exists());
     let mut watch = wallclock();
     watch
-        .args(["--server", &address.to_string(), "--watch", "0.25"])
+        .args(["--server", &address.to_string(), "--watch=0.25"])
         // However busy this machine is.
         .args(["--timeout", "60", "--deadline", "60", "--max-bound", "60"])
         .arg("--chrony")
@@ -102,7 +102,7 @@ fn is_sent(arguments: &[&str]) -> bool {
     chronyd.set_nonblocking(true).expect("non-blocking");
     let mut watch = wallclock();
     watch
-        .args(["--server", &address.to_string(), "--watch", "0.1", "--json"])
+        .args(["--server", &address.to_string(), "--watch=0.1", "--json"])
         .args(["--timeout", "60", "--deadline", "60", "--chrony"])
         .arg(&path)
         .args(arguments)

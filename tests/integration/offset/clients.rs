@@ -47,8 +47,9 @@ pub fn run(servers: &[SocketAddr], arguments: &[&str]) -> Output {
         command.args(["--server", &server.to_string()]);
     }
     // A plugin with a deadline measures again. Others end with their measurement.
-    let is_plugin = ["--warn", "--critical"].map(|option| arguments.contains(&option));
-    if is_plugin == [false, false] && !arguments.contains(&"--deadline") {
+    let options = ["-w", "--warning", "--warn", "-c", "--critical"];
+    let is_plugin = options.iter().any(|option| arguments.contains(option));
+    if !is_plugin && !arguments.contains(&"--deadline") {
         command.args(["--deadline", &HANG_TIMEOUT.as_secs().to_string()]);
     }
     command
@@ -79,14 +80,31 @@ pub fn contains(json: &Value, offset: f64) -> bool {
     end("low") <= offset && offset <= end("high")
 }
 
-/// Runs `wallclock` on a pseudo-terminal and types Ctrl-C once `is_enough`. Returns what it shows
-/// and the exit status.
-pub fn run_on_terminal(arguments: &str, is_enough: impl Fn(&str) -> bool) -> (String, Option<i32>) {
+/// Runs `wallclock` on a pseudo-terminal of 80 columns and types Ctrl-C once `is_enough`. Returns
+/// what it shows and the exit status.
+pub fn run_on_terminal(
+    arguments: &str,
+    is_enough: impl FnMut(&str) -> bool,
+) -> (String, Option<i32>) {
+    run_on_terminal_after("stty columns 80 rows 24", arguments, is_enough)
+}
+
+/// Does what [`run_on_terminal`] does, on a terminal where the shell has run a line before.
+pub fn run_on_terminal_after(
+    before: &str,
+    arguments: &str,
+    mut is_enough: impl FnMut(&str) -> bool,
+) -> (String, Option<i32>) {
     // Without `exec` the shell would get the Ctrl-C too, and end with status 130.
-    let command = format!("exec '{}' {arguments}", program("wallclock").display());
+    let program = program("wallclock");
+    let command = format!("{before}; exec '{}' {arguments}", program.display());
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("NO_COLOR")
+        .env_remove("WALLCLOCK_SERVER")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

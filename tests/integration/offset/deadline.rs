@@ -14,7 +14,7 @@ fn slow_server_does_not_extend_the_deadline() {
     for arguments in [
         &["--offset"][..],
         &["--json"],
-        &["--warn", "1"],
+        &["-w", "1"],
         &["--deadline", "0.5"],
     ] {
         let mut command = wallclock_long_timeout();
@@ -50,7 +50,7 @@ fn watch_starts_a_measurement_when_it_is_due() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("an address").to_string();
     let mut command = wallclock();
-    command.args(["-s", &address, "--watch", "0.1", "-t", "80000"]);
+    command.args(["-s", &address, "--watch=0.1", "-t", "80000"]);
     let _process = Process::start(command.stdout(Stdio::null()));
     // Each measurement has a socket of its own. The first alone would wait for a day.
     let mut clients = Vec::new();

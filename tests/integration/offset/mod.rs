@@ -12,6 +12,7 @@ mod plugin;
 pub(crate) mod servers;
 mod simulation;
 mod slew;
+mod statuses;
 mod step;
 mod watch;
 mod whole_seconds;

@@ -30,8 +30,17 @@ fn parse_performance(item: &str) -> Result<(String, f64), String> {
     }
     let value = parse_number(fields[0].strip_suffix('s').ok_or("no unit s")?)?;
     for range in fields[1..].iter().take(2).filter(|range| !range.is_empty()) {
+        let range = range.strip_prefix('@').unwrap_or(range);
         let (start, end) = range.split_once(':').ok_or("a limit that is no range")?;
-        if parse_number(start)? > parse_number(end)? {
+        let start = match start {
+            "~" => f64::NEG_INFINITY,
+            start => parse_number(start)?,
+        };
+        let end = match end {
+            "" => f64::INFINITY,
+            end => parse_number(end)?,
+        };
+        if start > end {
             return Err(format!("range {range}"));
         }
     }
@@ -44,7 +53,7 @@ fn parse_performance(item: &str) -> Result<(String, f64), String> {
 /// Parses a line of the plugin. Returns its status and performance data, or what is wrong.
 fn parse_line(line: &str) -> Result<(String, Vec<(String, f64)>), String> {
     let line = line.strip_suffix('\n').ok_or("no newline at its end")?;
-    if line.contains('\n') || line.len() > 1024 {
+    if line.contains('\n') || line.len() >= 4096 {
         return Err("more than one line, or too long".to_owned());
     }
     let (text, data) = match line.split_once(" | ") {
@@ -69,8 +78,8 @@ fn plugin_line_follows_the_guidelines_with_its_status() {
     // Limits and offset differ by more than the bound on the busiest machine.
     let (_off, off) = shifted_server(&library, "+2000");
     let (_closed, closed) = closed_port();
-    let both = ["--warn", "100", "--critical", "1500"];
-    let high = ["--warn", "100", "--critical", "5000"];
+    let both = ["--warning", "100", "--critical", "1500"];
+    let high = ["-w", "100", "-c", "5000"];
     for (servers, arguments, status, word) in [
         (vec![right], &both[..], 0, "OK"),
         (vec![right], &["--critical", "100"], 0, "OK"),
@@ -78,7 +87,17 @@ fn plugin_line_follows_the_guidelines_with_its_status() {
         (vec![off], &["--warn", "1000"], 1, "WARNING"),
         (vec![off], &both, 2, "CRITICAL"),
         (vec![right, off, right], &both, 3, "UNKNOWN"),
-        (vec![right], &["--warn", "0"], 3, "UNKNOWN"),
+        (vec![right], &["-w", "0"], 3, "UNKNOWN"),
+        // The offset is +2000 s.
+        (vec![off], &["-w", "-100:3000"], 0, "OK"),
+        (vec![right], &["-w", "-100:3000"], 0, "OK"),
+        (vec![off], &["-w", "-3000:100"], 1, "WARNING"),
+        (vec![right], &["-c", "1000:"], 2, "CRITICAL"),
+        (vec![off], &["-c", "1000:"], 0, "OK"),
+        (vec![off], &["-w", "~:1000", "-c=-5000:5000"], 1, "WARNING"),
+        (vec![off], &["-c", "@1000:3000"], 2, "CRITICAL"),
+        (vec![right], &["-c", "@1000:3000"], 0, "OK"),
+        (vec![right], &["-c", "@0:0"], 3, "UNKNOWN"),
         (vec![closed], &both, 3, "UNKNOWN"),
     ] {
         let output = run(&servers, arguments);
@@ -96,6 +115,97 @@ fn plugin_line_follows_the_guidelines_with_its_status() {
         };
         assert_eq!(labels, expected, "{line}");
     }
+}
+
+#[test]
+fn wrong_use_of_the_plugin_is_unknown() {
+    for arguments in [
+        &["-w"][..],
+        &["-c", "-w", "1"],
+        &["-w", "much"],
+        &["--warning", "-1"],
+        &["--warning=2:1"],
+        &["--warn", "NaN"],
+        &["--critical"],
+        &["-w", "1", "--nonsense"],
+        &["--nonsense", "-w", "1"],
+        &["-4c", "1", "--json"],
+        &["-6uw1", "-4"],
+        &["-w", "2", "-c", "1"],
+        &["-w", "1", "--watch"],
+        &["-w", "1", "+%s"],
+        &["-s", "host:port", "-c", "1"],
+        &["-w", "1", "-w", "2"],
+    ] {
+        let output = wallclock().args(arguments).output();
+        let output = output.expect("wallclock starts");
+        let line = stdout(&output);
+        print!("{arguments:?}: {line}");
+        let parsed = parse_line(&line);
+        assert_eq!(parsed, Ok(("UNKNOWN".to_owned(), vec![])), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+    let mut command = wallclock();
+    command
+        .args(["-w", "1"])
+        .env("WALLCLOCK_SERVER", "host:port");
+    let output = command.output().expect("wallclock starts");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(stdout(&output).contains("WALLCLOCK_SERVER"), "{output:?}");
+}
+
+#[test]
+fn other_wrong_use_is_status_2() {
+    for arguments in [
+        &["--", "-w"][..],
+        &["--offset", "--", "-c"],
+        // The value of -t.
+        &["-tc"],
+        &["--tick", "-c1"],
+        &["--warnings", "1"],
+    ] {
+        let output = wallclock().args(arguments).output();
+        let output = output.expect("wallclock starts");
+        let is_plugin = arguments == ["--tick", "-c1"];
+        let expected = if is_plugin { 3 } else { 2 };
+        assert_eq!(
+            output.status.code(),
+            Some(expected),
+            "{arguments:?}: {output:?}"
+        );
+        assert_eq!(output.stdout.is_empty(), !is_plugin, "{output:?}");
+    }
+}
+
+#[test]
+fn range_may_begin_with_a_minus_sign() {
+    let (_closed, closed) = closed_port();
+    for arguments in [
+        &["-w", "-0.1:0.2"][..],
+        &["-c", "-.5:"],
+        &["--warn", "-0:0"],
+    ] {
+        let line = stdout(&run(&[closed], arguments));
+        assert!(line.contains("no offset from 1 server"), "{line}");
+    }
+}
+
+#[test]
+fn plugin_line_has_at_most_4_kb() {
+    let (_closed, closed) = closed_port();
+    // Nothing listens at the port on the other addresses either, or it does not matter.
+    let servers = (2..150).map(|n| format!("127.0.1.{n}:{}", closed.port()));
+    let servers: Vec<_> = servers.collect();
+    let mut command = wallclock();
+    command
+        .args(["-w", "1", "-t", "0.1", "-r", "0"])
+        .env("WALLCLOCK_SERVER", servers.join(","));
+    let output = command.output().expect("wallclock starts");
+    let line = stdout(&output);
+    assert_eq!(output.status.code(), Some(3), "{line}");
+    assert!((4000..=4096).contains(&line.len()), "{}", line.len());
+    assert!(parse_line(&line).is_ok_and(|(status, _)| status == "UNKNOWN"));
 }
 
 #[test]

@@ -1,22 +1,27 @@
 //! `--watch`: on a terminal, in a pipe, as JSON.
 
-use std::io::Read;
+use std::io::{Read, Write, pipe};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde_json::Value;
-use support::{skip_without, start_daemon, wallclock};
+use support::{Process, closed_port, skip_without, start_daemon, wallclock};
 use wallclock::offset::SECOND;
 
-use super::clients::{contains, run_on_terminal};
-use super::servers::{scripted_server, wall_clock, with_nanoseconds};
+use super::clients::{contains, run, run_on_terminal, run_on_terminal_after, stdout};
+use super::servers::{scripted_server, wall_clock, whole_second_server, with_nanoseconds};
+
+/// No measurement of these options ends early, however busy this machine is.
+const PATIENT: &str = "--timeout 60 --deadline 60";
 
 /// `wallclock --watch` with a short pause between measurements, to a pipe.
 fn watch(server: SocketAddr) -> Command {
     let mut command = wallclock();
     command
-        .args(["--server", &server.to_string(), "--watch", "0.05"])
+        .args(["--server", &server.to_string(), "--watch=0.05"])
         .args(["--timeout", "60", "--deadline", "60"])
         .stdout(Stdio::piped());
     command
@@ -42,9 +47,9 @@ fn check_bar(line: &str, [low, high]: [f64; 2]) {
     let bar: String = line.chars().skip(8 + 2 + 25 + 2).collect();
     assert!(bar.chars().all(|c| " -o".contains(c)), "{line}");
     assert_eq!(bar.matches('o').count(), 1, "{line}");
-    assert!(bar.chars().count() <= 37, "{line}");
+    assert!(bar.chars().count() <= 42, "{line}");
     assert!(!bar.trim().contains(' '), "{line}");
-    let zero = (-low / (high - low) * 36.0).round() as usize;
+    let zero = (-low / (high - low) * 41.0).round() as usize;
     let at_zero = bar.chars().nth(zero);
     assert!(at_zero.is_some_and(|c| c != ' '), "column {zero}: {line}");
 }
@@ -55,7 +60,7 @@ fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
         return;
     }
     let (_server, address) = start_daemon();
-    let arguments = format!("--server {address} --watch 0.05 --timeout 60 --deadline 60");
+    let arguments = format!("--server {address} --watch=0.05 {PATIENT}");
     let is_enough = |screen: &str| screen.matches(" s ± ").count() >= 6;
     let (screen, status) = run_on_terminal(&arguments, is_enough);
     println!("{screen}");
@@ -63,7 +68,7 @@ fn watch_on_a_terminal_plots_and_sums_up_at_ctrl_c() {
     let (plot, summary) = screen.split_once("^C").expect("Ctrl-C");
     let (mut axis, mut bars) = (None, 0);
     for line in plot.lines().filter(|line| !line.is_empty()) {
-        assert!(line.chars().count() <= 80, "{line}");
+        assert!(line.chars().count() < 80, "{line}");
         // An axis comes first, and again when the scale changes.
         if let [low, high] = line.split_whitespace().collect::<Vec<_>>()[..] {
             let ends = [low, high].map(|end| end.parse::<f64>().expect("a number"));
@@ -124,6 +129,252 @@ fn watch_as_json_prints_one_object_a_measurement() {
     }
     child.kill().expect("a child");
     child.wait().expect("a child");
+}
+
+/// The ends of the axis, if the line is one.
+fn axis(line: &str) -> Option<[f64; 2]> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let [low, high] = words[..] else { return None };
+    Some([low.parse().ok()?, high.parse().ok()?])
+}
+
+/// Whether the line has a measurement.
+fn is_measurement(line: &str) -> bool {
+    line.contains(" s ± ")
+}
+
+/// Checks that all lines are narrower than the terminal, and that each bar was shown with its axis.
+fn check_screen(lines: &[&str], columns: usize, rows: usize) {
+    for (number, line) in lines.iter().enumerate() {
+        assert!(line.chars().count() < columns, "{columns}: {line:?}");
+        // The last line has the cursor.
+        let visible = &lines[(number + 2).saturating_sub(rows)..=number];
+        let has_axis = visible.iter().any(|line| axis(line).is_some());
+        assert!(has_axis || !is_measurement(line), "{visible:#?}");
+    }
+}
+
+#[test]
+fn watch_lines_fit_the_terminal_below_their_axis() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_one, one) = start_daemon();
+    let (_two, two) = start_daemon();
+    let (_closed, dead) = closed_port();
+    for columns in [40, 60, 80, 130] {
+        let before = format!("stty columns {columns} rows 10");
+        let arguments = format!("-s {one} -s {two} -s {dead} --watch=0.02 {PATIENT}");
+        let is_enough = |screen: &str| screen.matches(" s ± ").count() > 30;
+        let (screen, status) = run_on_terminal_after(&before, &arguments, is_enough);
+        println!("{screen}");
+        assert_eq!(status, Some(0));
+        let (plot, _) = screen.split_once("^C").expect("Ctrl-C");
+        let lines: Vec<_> = plot.lines().collect();
+        check_screen(&lines, columns, 10);
+        // It is named once for each axis at most.
+        let text = lines.join(" ");
+        let names = text.matches(&format!("no offset from {dead}")).count();
+        let axes = lines.iter().filter(|line| axis(line).is_some()).count();
+        assert!((1..=axes).contains(&names), "{names} of {axes}");
+    }
+}
+
+#[test]
+fn watch_follows_the_size_of_the_terminal() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_server, address) = start_daemon();
+    let arguments = format!("-s {address} --watch=0.02 {PATIENT}");
+    let mut resized = None;
+    let is_enough = |screen: &str| {
+        let lines = screen.lines().count();
+        if lines > 10 && resized.is_none() {
+            let terminal = screen.lines().next().expect("the path of the terminal");
+            let mut stty = Command::new("stty");
+            stty.args(["-F", terminal, "columns", "44"]);
+            assert!(stty.status().expect("stty starts").success());
+            resized = Some(lines);
+        }
+        resized.is_some_and(|resized| lines > resized + 20)
+    };
+    let (screen, _) = run_on_terminal_after("stty columns 90 rows 24; tty", &arguments, is_enough);
+    println!("{screen}");
+    let (plot, _) = screen.split_once("^C").expect("Ctrl-C");
+    let lines: Vec<_> = plot.lines().skip(1).collect();
+    let wide = |line: &&str| line.chars().count() >= 44;
+    assert!(lines.iter().any(wide));
+    let narrow = lines.iter().rposition(wide).map_or(0, |last| last + 1);
+    assert!(axis(lines[narrow]).is_some(), "{:?}", lines[narrow]);
+    check_screen(&lines[narrow..], 44, 24);
+    assert!(lines.len() > narrow + 5, "{narrow}");
+}
+
+#[test]
+fn watch_without_a_capable_terminal_prints_plain_lines() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_server, address) = start_daemon();
+    for (before, is_plain) in [
+        ("export TERM=dumb", true),
+        ("export NO_COLOR=1", true),
+        ("export NO_COLOR=", false),
+    ] {
+        let arguments = format!("-s {address} --watch=0.02 --count 3 {PATIENT}");
+        let (screen, status) = run_on_terminal_after(before, &arguments, |_| false);
+        assert_eq!(status, Some(0), "{screen}");
+        let first = screen.lines().next().expect("a line");
+        let time = first.split(' ').next().expect("a time");
+        assert_eq!(time.len() > 20, is_plain, "{before}: {screen}");
+        let lines = screen.lines();
+        assert_eq!(
+            lines.clone().any(|it| axis(it).is_some()),
+            !is_plain,
+            "{screen}"
+        );
+        assert!(!screen.contains('\x1b'), "{screen:?}");
+    }
+}
+
+#[test]
+fn watch_in_a_locale_without_utf8_is_ascii() {
+    let (_server, address) = start_daemon();
+    let address = address.to_string();
+    for (variables, is_utf8) in [
+        (&[("LC_ALL", "C"), ("LANG", "C.UTF-8")][..], false),
+        (&[("LC_CTYPE", "en_GB"), ("LANG", "C.UTF-8")], false),
+        (&[], false),
+        (&[("LC_ALL", ""), ("LANG", "en_GB.utf8")], true),
+        (&[("LC_CTYPE", "de_AT.UTF-8@euro"), ("LANG", "C")], true),
+    ] {
+        for mode in ["--offset", "--watch"] {
+            let mut command = wallclock();
+            command
+                .args(["-s", &address, mode, "--timeout", "60", "--deadline", "60"])
+                .args((mode == "--watch").then_some("--count=1"));
+            for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
+                command.env_remove(name);
+            }
+            let output = command.envs(variables.iter().copied()).output();
+            let text = stdout(&output.expect("wallclock starts"));
+            assert_eq!(text.contains(" s ± "), is_utf8, "{variables:?}: {text}");
+            assert_eq!(text.contains(" s +/- "), !is_utf8, "{variables:?}: {text}");
+            assert_eq!(text.is_ascii(), !is_utf8, "{variables:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn watch_in_a_pipe_separates_its_columns() {
+    let (_one, one) = start_daemon();
+    let (_two, two) = start_daemon();
+    let (_closed, dead) = closed_port();
+    let output = run(&[one, two, dead], &["--watch=0.01", "--count", "2"]);
+    let text = stdout(&output);
+    let remark = format!("  agreed by 2 of 2 servers, no offset from {dead}");
+    for line in text.lines().take(2) {
+        let columns = line.strip_suffix(&remark).expect(line);
+        let [time, offset] = columns.split("  ").collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        assert_eq!(time.as_bytes()[10], b'T', "{line}");
+        assert!(
+            offset.starts_with(['+', '-']) && offset.ends_with('s'),
+            "{line}"
+        );
+    }
+    assert!(
+        text.contains("\n2 measurements, 2 with an offset: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn watch_ends_after_its_count_with_a_summary() {
+    let (_server, address) = start_daemon();
+    let (_closed, dead) = closed_port();
+    for (server, status, text) in [
+        (address, 0, "3 measurements, 3 with an offset: "),
+        (dead, 3, "3 measurements, no offset\n"),
+    ] {
+        let output = run(&[server], &["--watch=0.01", "--count", "3"]);
+        let printed = stdout(&output);
+        assert_eq!(output.status.code(), Some(status), "{printed}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let after = printed.lines().nth(3).expect(&printed).to_owned() + "\n";
+        assert!(after.starts_with(text), "{printed}");
+        let output = run(&[server], &["--watch=0.01", "--count", "3", "--json"]);
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert_eq!(stdout(&output).lines().count(), 3, "{output:?}");
+    }
+}
+
+#[test]
+fn first_failure_of_watch_names_the_option_for_a_server() {
+    // The default server may respond, but not over this family.
+    let output = run(&[], &["-6", "--watch=0.01", "--count", "2"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert_eq!(text.matches("name a server with -s").count(), 1, "{text}");
+}
+
+/// A pipe that is full and not read. The first is to be kept.
+fn blocked_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    let flags = fcntl_getfl(&writer).expect("flags");
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("flags");
+    while writer.write(b".").is_ok() {}
+    fcntl_setfl(&writer, flags).expect("flags");
+    (reader, writer)
+}
+
+#[test]
+fn signal_ends_watch_although_its_output_is_blocked() {
+    for arguments in [&[][..], &["--json"]] {
+        for signal in ["TERM", "INT"] {
+            let (sender, requests) = channel();
+            let server = scripted_server("127.0.0.1:0", move |request, _| {
+                let _ = sender.send(());
+                Some(with_nanoseconds(request, wall_clock()))
+            });
+            let (_reader, writer) = blocked_pipe();
+            let mut command = watch(server);
+            command.args(arguments).stdout(writer);
+            let mut process = Process::start(&mut command);
+            // After the samples of the first measurement it prints, and sends nothing more.
+            while requests.recv_timeout(Duration::from_millis(500)).is_ok() {}
+            process.signal(signal);
+            // It ends by itself, as `wait` asserts.
+            let status = process.wait();
+            assert_eq!(status.code(), Some(0), "{arguments:?} {signal}");
+            assert!(process.log.is_empty(), "{:?}", process.log);
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_deletes_the_progress() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let server = whole_second_server(Duration::ZERO);
+    for (arguments, expected) in [("--offset", 130), ("--watch=60", 3)] {
+        // With many samples the first measurement takes a minute.
+        let arguments = format!("-s {server} {arguments} --samples 1000 {PATIENT}");
+        let is_enough = |screen: &str| screen.contains(" ± ");
+        let (screen, status) = run_on_terminal(&arguments, is_enough);
+        assert_eq!(status, Some(expected), "{screen:?}");
+        let (_, rest) = screen.rsplit_once("\r\x1b[K").expect(&screen);
+        let rest = rest.trim_end();
+        let summary = "1 measurements, no offset";
+        assert!(
+            rest.is_empty() || summary.ends_with(&rest[1..]),
+            "{screen:?}"
+        );
+        assert!(screen.contains("^C"), "{screen:?}");
+    }
 }
 
 // The clock of the server is stepped by -10 s. A step is no drift.

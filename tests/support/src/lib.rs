@@ -4,6 +4,7 @@
 mod counters;
 pub mod faults;
 pub mod flood;
+mod metrics;
 mod namespace;
 mod pattern;
 mod preload;
@@ -18,6 +19,7 @@ mod temp_dir;
 mod wait;
 
 pub use counters::{parse_counter, parse_counters, request_counters};
+pub use metrics::parse_metrics;
 pub use namespace::within_network;
 pub use pattern::pattern_of;
 pub use process::Process;

@@ -43,10 +43,11 @@ pub fn wallclockd() -> Command {
     command
 }
 
-/// A `wallclock` without settings from the environment.
+/// A `wallclock` without settings from the environment, in a locale with UTF-8.
 pub fn wallclock() -> Command {
     let mut command = Command::new(program("wallclock"));
     clear_settings(&mut command);
+    command.env("LC_ALL", "C.UTF-8");
     command
 }
 

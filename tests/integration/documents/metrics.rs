@@ -1,0 +1,104 @@
+//! The script in systemd/README.md that writes the offsets as metrics.
+
+use std::env;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use support::{
+    TempDir, closed_port, parse_metrics, program, repository, skip_without, start_daemon,
+};
+
+/// The code block that has this line.
+fn block_with(line: &str) -> String {
+    let page = fs::read_to_string(repository().join("systemd/README.md")).expect("a page");
+    let mut blocks = page.split("```").skip(1).step_by(2);
+    let block = blocks.find(|block| block.contains(line)).expect(line);
+    block.split_once('\n').expect("a language").1.to_owned()
+}
+
+/// Runs the script as printed.
+fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Output {
+    let script = directory.path().join("wallclock-metrics");
+    fs::write(&script, block_with("# wallclock-metrics DIRECTORY:")).expect("a file");
+    let programs = program("wallclock");
+    let programs = programs.parent().expect("a directory").display();
+    let path = env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command
+        .arg(script)
+        .args(arguments)
+        .env("PATH", format!("{programs}:{path}"))
+        .env("WALLCLOCK_SERVER", servers)
+        .stdin(Stdio::null());
+    command.output().expect("sh starts")
+}
+
+#[test]
+fn metrics_of_the_offset_are_as_documented() {
+    if skip_without(&["jq"]) {
+        return;
+    }
+    let directory = TempDir::new("metrics");
+    let directory_name = directory.path().display().to_string();
+    let file = directory.path().join("wallclock.prom");
+    let (_one, one) = start_daemon();
+    let (_two, two) = start_daemon();
+    let (_closed, dead) = closed_port();
+    let servers = format!("{one},{two},{dead}");
+    // On a busy machine a response may come too late.
+    let mut attempts = (0..5).map(|_| {
+        let output = write_metrics(&directory, &[&directory_name], &servers);
+        assert!(output.status.success(), "{output:?}");
+        parse_metrics(&fs::read_to_string(&file).expect("a file"))
+    });
+    let samples = attempts
+        .find(|samples| samples.len() == 9)
+        .expect("two offsets");
+    let value = |name: &str, server| {
+        let name = format!("wallclock_{name}{{server=\"{server}\"}}");
+        let found = samples.iter().find(|(sample, _)| *sample == name);
+        found.map(|(_, value)| *value)
+    };
+    for server in [one, two] {
+        assert_eq!(value("up", server), Some(1.0));
+        let [offset, bound, round_trip] = ["offset", "bound", "round_trip"]
+            .map(|name| value(&format!("{name}_seconds"), server).expect(name));
+        assert!(bound > 0.0 && offset.abs() <= bound, "{samples:?}");
+        assert!(round_trip > 0.0, "{samples:?}");
+    }
+    assert_eq!(value("up", dead), Some(0.0));
+
+    // Nothing but the file is left, and all users can read it.
+    let names = fs::read_dir(directory.path()).expect("a directory");
+    let names = names.map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["wallclock-metrics", "wallclock.prom"]);
+
+    // What is wrong leaves the file as it is.
+    let before = fs::read(&file).expect("a file");
+    let output = write_metrics(&directory, &[&directory_name], "host:port");
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(fs::read(&file).expect("a file"), before);
+}
+
+#[test]
+fn metrics_without_any_offset_are_valid() {
+    if skip_without(&["jq"]) {
+        return;
+    }
+    let directory = TempDir::new("no-metrics");
+    let name = directory.path().display().to_string();
+    let (_closed, dead) = closed_port();
+    let output = write_metrics(&directory, &[&name], &format!("{dead},host.invalid"));
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(directory.path().join("wallclock.prom")).expect("a file");
+    let samples = parse_metrics(&text);
+    assert_eq!(
+        samples,
+        [
+            (format!("wallclock_up{{server=\"{dead}\"}}"), 0.0),
+            ("wallclock_up{server=\"host.invalid:9527\"}".to_owned(), 0.0),
+        ]
+    );
+}
