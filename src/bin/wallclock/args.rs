@@ -181,7 +181,7 @@ pub struct OffsetArgs {
     #[arg(
         short,
         long,
-        alias = "warning",
+        alias = "warn",
         value_name = "RANGE",
         value_hint = ValueHint::Other,
         // As are -0.1:0.2 and, so that it is no range instead of an option, -c.
@@ -520,7 +520,7 @@ pub fn is_plugin(arguments: impl Iterator<Item = OsString>) -> bool {
         match (argument.strip_prefix("--"), argument.strip_prefix('-')) {
             (Some(long), _) => {
                 let name = long.split('=').next().unwrap_or_default();
-                ["warning", "warning", "critical"].contains(&name)
+                ["warning", "warn", "critical"].contains(&name)
             }
             // Several letters may follow, up to one that takes the rest as its value.
             (None, Some(letters)) => {
