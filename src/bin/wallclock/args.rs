@@ -119,7 +119,8 @@ pub struct OffsetArgs {
     /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
     /// With fewer than 3, a server with a round trip below 0.1 ms can't show that its clock is not
-    /// coarse, and the bound is wider by --tick. Default: 8; of whole seconds as many as narrow the bound, 15 to 60 in 2 to 4 s.
+    /// coarse, and the bound is wider by --tick. Default: 8; of whole seconds as many as narrow the
+    /// bound, 15 to 60 in 2 to 4 s.
     #[arg(
         long,
         value_name = "N",
