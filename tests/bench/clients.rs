@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::NaiveDateTime;
@@ -25,6 +26,9 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// More than the longest response.
 const BUF_SIZE: usize = 2048;
+
+/// A pause of clients that have nothing to do.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// While first requests are still being sent, retries are sent after so many batches of them.
 const BATCHES_BEFORE_RETRIES: usize = 64;
@@ -142,7 +146,9 @@ pub fn query(server: SocketAddr, count: usize, wait: Wait) -> io::Result<Outcome
     };
     clients.send_all()?;
     while clients.answered + clients.outcome.failed < count {
-        clients.receive_and_retry()?;
+        if !clients.receive_and_retry()? {
+            thread::sleep(PAUSE);
+        }
     }
     Ok(clients.outcome)
 }
@@ -179,7 +185,9 @@ impl Clients<'_> {
     }
 
     /// Receives all responses that are there, then retries for clients that got none in time.
-    fn receive_and_retry(&mut self) -> io::Result<()> {
+    /// Returns whether there was anything to do.
+    fn receive_and_retry(&mut self) -> io::Result<bool> {
+        let mut is_busy = false;
         // What arrives by now was in time for all that is due by now.
         let now = Instant::now();
         for socket in 0..self.sockets.len() {
@@ -187,6 +195,7 @@ impl Clients<'_> {
                 .incoming
                 .receive(&self.sockets[socket], libc::MSG_DONTWAIT)
             {
+                is_busy = true;
                 let elapsed = self.start.elapsed();
                 for index in 0..received {
                     self.receive(index, elapsed);
@@ -196,10 +205,11 @@ impl Clients<'_> {
         while let Some(&Reverse((due, number))) = self.due.peek()
             && due <= now
         {
+            is_busy = true;
             self.due.pop();
             self.retry(number)?;
         }
-        Ok(())
+        Ok(is_busy)
     }
 
     fn receive(&mut self, index: usize, elapsed: Duration) {
