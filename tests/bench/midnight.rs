@@ -131,7 +131,7 @@ fn run(options: &Options) -> io::Result<bool> {
         "last answer, ms",
         "failed",
     ];
-    let mut table = Table::new("Midnight", &header);
+    let mut table = Table::new("Clients at the same moment", &header);
     // NaN until measured.
     let (mut failed, mut after_window) = (f64::NAN, f64::NAN);
     let mut wrong = 0;
