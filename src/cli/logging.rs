@@ -50,7 +50,7 @@ pub fn start(level: LevelFilter) {
 pub fn write_usage_error(program: &str, line: &str) {
     let mut stderr = io::stderr();
     let _ = if is_journal(stderr.as_fd()) {
-        writeln!(stderr, "<{}>{line}", priority(Level::Error))
+        writeln!(stderr, "{}{line}", priority(Level::Error))
     } else {
         writeln!(stderr, "{program}: {line}")
     };

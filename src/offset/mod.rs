@@ -42,8 +42,8 @@
 //! A server that reports nanoseconds may read a clock that only advances once in a tick
 //! (CLOCK_REALTIME_COARSE). It is recognised by two responses in a row with the same time, and
 //! gets a tick added to its resolution. That takes round trips that are short compared with its
-//! tick. If the shortest round trip is below 0.1 ms, the clock has to show that it is not coarse: it
-//! reports more different times than there are ticks in between. So losses hide no coarse clock
+//! tick. If the shortest round trip is below 0.1 ms, the clock has to show that it is not coarse:
+//! it reports more different times than there are ticks in between. So losses hide no coarse clock
 //! there.
 //!
 //! # Several servers

@@ -26,13 +26,16 @@ fn bound_contains_the_shift_of_the_server() {
         ("+0", 0),
     ] {
         let (_server, address) = shifted_server(&library, shift);
+        let mut fine = 0;
         for _ in 0..200 {
             let measured = measure(address, MeasurementConfig::default());
             assert!(measured.offset.contains(offset), "{shift}: {measured:?}");
             let clock = measured.clock;
-            assert_eq!((clock.samples, clock.restarts), (8, 0));
-            assert_eq!(clock.precision, Precision::Nanoseconds);
+            // More if the samples were too far apart to show that the clock is not coarse.
+            assert!(clock.samples >= 8, "{clock:?}");
+            fine += usize::from(clock.precision == Precision::Nanoseconds);
         }
+        assert!(fine > 0, "the clock always seems to be coarse");
     }
 }
 
