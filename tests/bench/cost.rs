@@ -12,6 +12,7 @@ mod measure;
 mod plot;
 mod process;
 mod processes;
+mod promise;
 mod promises;
 mod requests;
 mod results;

@@ -2,25 +2,11 @@
 
 use crate::load::{BURST, Burst};
 use crate::measure::median;
+use crate::promise::Promise;
 use crate::results::{
     BESIDE_DUAL_FLOOR, COMMON, DEFAULT, GLIBC, LONGEST, NANOSECONDS, Results, Row, SLASHES,
     ServerKind,
 };
-
-/// An upper bound of one figure.
-pub struct Promise {
-    pub name: &'static str,
-    pub most: f64,
-    /// NaN if it was not measured.
-    pub measured: f64,
-}
-
-impl Promise {
-    /// Whether it was measured and does not hold.
-    pub fn is_broken(&self) -> bool {
-        self.measured > self.most
-    }
-}
 
 /// Returns all promises.
 pub fn all(results: &Results) -> Vec<Promise> {

@@ -5,7 +5,8 @@ use wallclock::protocol::MAX_REQUEST_LEN;
 use crate::load::{BURST, Burst, IN_FLIGHT, SOCKETS};
 use crate::measure::median;
 use crate::processes::{Memory, Offsets, StartTimes};
-use crate::promises::{self, Promise};
+use crate::promise;
+use crate::promises;
 use crate::results::{
     LONGEST, Results, Row, SERVERS, ServerKind, ServerResults, TOO_LONG, UNKNOWN, WORST_CASE,
 };
@@ -27,7 +28,7 @@ pub fn all(results: &Results, markdown: bool) -> Vec<Table> {
         start_times(&results.starts),
         offsets(&results.offsets),
         memory(&results.memory),
-        promises(&promises::all(results)),
+        promise::table("Promises", &promises::all(results)),
     ];
     if !results.base.is_empty() {
         tables.push(base(&results.base));
@@ -209,25 +210,6 @@ fn memory(memory: &Memory) -> Table {
     for (requests, resident) in memory.after {
         let name = format!("after {} million requests", requests as f64 / 1e6);
         table.row(vec![name, resident.to_string()]);
-    }
-    table
-}
-
-fn promises(promises: &[Promise]) -> Table {
-    let mut table = Table::new("Promises", &["promise", "at most", "measured", "holds"]);
-    for promise in promises {
-        let holds = match promise {
-            _ if promise.is_broken() => "NO",
-            _ if promise.measured.is_nan() => "not measured",
-            _ => "yes",
-        };
-        let decimals = if promise.most >= 100.0 { 0 } else { 3 };
-        table.row(vec![
-            promise.name.into(),
-            number(promise.most, decimals),
-            number(promise.measured, decimals),
-            holds.into(),
-        ]);
     }
     table
 }
