@@ -136,6 +136,8 @@ impl Server {
             signals,
             mut state,
         } = self;
+        // Before clients learn that they can send: drops from then on are warned about.
+        let mut sockets: Vec<_> = listeners.iter().map(ServedSocket::new).collect();
         for listener in &listeners {
             log::info!("listening on {}", listener.address());
         }
@@ -144,7 +146,6 @@ impl Server {
         state.notifier.ready();
         let mut descriptors = vec![PollFd::new(&signals, PollFlags::IN)];
         descriptors.extend(listeners.iter().map(|l| PollFd::new(l, PollFlags::IN)));
-        let mut sockets: Vec<_> = listeners.iter().map(ServedSocket::new).collect();
         let manager = state.notifier.socket();
         descriptors.extend(manager.iter().map(|m| PollFd::new(m, PollFlags::OUT)));
         while !signals.stop_requested() {

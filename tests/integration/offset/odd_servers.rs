@@ -79,7 +79,7 @@ fn whole_seconds_with_losses_are_measured_to_the_end() {
     let count = Arc::clone(&requests);
     let server = scripted_server("127.0.0.1:0", move |request, _| {
         let number = count.fetch_add(1, Relaxed) + 1;
-        (number % 3 != 0).then(|| with_seconds(request, wall_clock()))
+        (!number.is_multiple_of(3)).then(|| with_seconds(request, wall_clock()))
     });
     let output = run(&[server], &["--json", "--timeout", "1", "--retries", "1"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
