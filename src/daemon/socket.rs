@@ -199,6 +199,10 @@ impl Listener {
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         // systemd sets it. The socket stays systemd's, so it stays off after the end of the daemon.
         socket.set_reuse_address(false).map_err(inspect)?;
+        socket.set_reuse_port(options.reuse_port).map_err(inspect)?;
+        // A request may have the broadcast address of a network as its source. Without this option
+        // the kernel refuses the response.
+        socket.set_broadcast(false).map_err(inspect)?;
         // Whatever it is bound to: that may be a broadcast address.
         enable_pktinfo(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         Listener::new(socket, options, true)
