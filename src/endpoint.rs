@@ -33,6 +33,12 @@ pub enum EndpointError {
     /// A link-local address, which every interface has, without an interface.
     #[error("{0} needs its interface, as in {0}%eth0")]
     NoInterface(Ipv6Addr),
+    /// An interface beside an address that is not link-local: getaddrinfo(3) does not find it.
+    #[error("{0} has no interface: only a link-local address has one, as fe80::1%eth0")]
+    Interface(Ipv6Addr),
+    /// A host with colons that is no IPv6 address.
+    #[error("{0:?} is no IPv6 address")]
+    Address(String),
 }
 
 impl Default for Endpoint {
@@ -49,16 +55,15 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     /// Parses `HOST`, `HOST:PORT`, `IPV6`, `[IPV6]` or `[IPV6]:PORT`. The default port is
-    /// [`DEFAULT_PORT`]. An IPv6 address may have a zone (`fe80::1%eth0`).
+    /// [`DEFAULT_PORT`]. A link-local IPv6 address has an interface (`fe80::1%eth0`). White space
+    /// around the text is ignored.
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
-        let (host, port) = split_port(text)?;
+        let (host, port) = split_port(text.trim())?;
         if host.is_empty() {
             return Err(EndpointError::NoHost);
         }
-        if let Ok(address) = host.parse::<Ipv6Addr>()
-            && address.is_unicast_link_local()
-        {
-            return Err(EndpointError::NoInterface(address));
+        if host.contains(':') {
+            check_ipv6(host)?;
         }
         if host.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(EndpointError::Number(host.to_owned()));
@@ -88,6 +93,26 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), EndpointError> {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
     })
+}
+
+/// Refuses what getaddrinfo(3) never resolves. An interface that does not exist may come later.
+fn check_ipv6(host: &str) -> Result<(), EndpointError> {
+    let (address, interface) = match host.split_once('%') {
+        Some((address, interface)) => (address, Some(interface)),
+        None => (host, None),
+    };
+    let address: Ipv6Addr = address
+        .parse()
+        .map_err(|_| EndpointError::Address(host.to_owned()))?;
+    let is_link_local = address.is_unicast_link_local() || address.is_multicast();
+    match interface {
+        None if address.is_unicast_link_local() => Err(EndpointError::NoInterface(address)),
+        // getaddrinfo(3) accepts the number of an interface with any address.
+        Some(name) if !is_link_local && name.parse::<u32>().is_err() => {
+            Err(EndpointError::Interface(address))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn parse_port(digits: &str) -> Result<u16, EndpointError> {
@@ -199,6 +224,31 @@ mod tests {
         let error = EndpointError::NoInterface("fe80::1".parse().expect("an address"));
         for text in ["fe80::1", "[fe80::1]", "[fe80::1]:5"] {
             assert_eq!(parse(text), Err(error.clone()));
+        }
+    }
+
+    #[test]
+    fn white_space_around_is_ignored() {
+        assert_eq!(parse(" [::1]:0\t").as_deref(), Ok("[::1]:0"));
+        assert_eq!(parse(" "), Err(EndpointError::NoHost));
+    }
+
+    #[test]
+    fn only_a_link_local_address_has_an_interface() {
+        let error = EndpointError::Interface("::1".parse().expect("an address"));
+        assert_eq!(parse("[::1%lo]"), Err(error.clone()));
+        assert_eq!(parse("::1%lo"), Err(error));
+        // getaddrinfo(3) accepts a number with any address.
+        for text in ["[::1%1]:5", "[ff02::1%lo]:5", "[fe80::1%lo]:5"] {
+            assert_eq!(parse(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn host_with_colons_is_an_ipv6_address() {
+        for (text, host) in [("[::g]", "::g"), ("1:2:3", "1:2"), ("[::g%lo]", "::g%lo")] {
+            let error = EndpointError::Address(host.to_owned());
+            assert_eq!(parse(text), Err(error), "{text}");
         }
     }
 

@@ -101,13 +101,13 @@ impl SyncMonitor {
                 SyncStatus::Synchronised { max_error }
             }
             Ok(max_error) => {
-                let limit = self.limit.as_micros();
+                let limit = in_us(self.limit);
                 let since = *self.unsynchronised_since.get_or_insert_with(|| {
                     log::warn!(
-                        "the system clock is not synchronised (since {}): maximum error {} us, \
-                         must be below {limit} us: is chronyd, ntpd or systemd-timesyncd running?",
+                        "the system clock is not synchronised (since {}): maximum error {}, \
+                         must be below {limit}: is chronyd, ntpd or systemd-timesyncd running?",
                         rfc3339(unix_seconds),
-                        max_error.as_micros()
+                        in_us(max_error)
                     );
                     unix_seconds
                 });
@@ -146,6 +146,15 @@ impl SyncMonitor {
              ProtectClock=no and SystemCallFilter=adjtimex clock_adjtime clock_adjtime64 allow the \
              call{consequence}"
         );
+    }
+}
+
+/// Shows a maximum error or a limit, which may have a fraction of a microsecond.
+fn in_us(max_error: Duration) -> String {
+    match max_error {
+        // As the clock reports a negative one.
+        Duration::MAX => "negative".to_owned(),
+        _ => format!("{} us", max_error.as_nanos() as f64 / 1e3),
     }
 }
 
@@ -243,6 +252,27 @@ mod tests {
         ] {
             monitor.update(max_error, 0);
             assert_eq!(monitor.accepts(), accepted);
+        }
+    }
+
+    #[test]
+    fn log_shows_a_fraction_and_a_negative_error() {
+        test_log::start();
+        for (limit, status, expected) in [
+            (
+                Duration::from_nanos(100),
+                reported(1),
+                "maximum error 1 us, must be below 0.1 us:",
+            ),
+            (
+                DEFAULT_MAX_ERROR,
+                Ok(Duration::MAX),
+                "maximum error negative, must be below 16000000 us:",
+            ),
+        ] {
+            SyncMonitor::new(false, limit).update(status, 0);
+            let log = test_log::take().concat();
+            assert!(log.contains(expected), "{log}");
         }
     }
 

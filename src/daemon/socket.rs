@@ -1,7 +1,7 @@
 //! The UDP sockets: bound here, or inherited from a service manager.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt;
@@ -199,6 +199,10 @@ impl Listener {
         disable_recverr(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         // systemd sets it. The socket stays systemd's, so it stays off after the end of the daemon.
         socket.set_reuse_address(false).map_err(inspect)?;
+        socket.set_reuse_port(options.reuse_port).map_err(inspect)?;
+        // A request may have the broadcast address of a network as its source. Without this option
+        // the kernel refuses the response.
+        socket.set_broadcast(false).map_err(inspect)?;
         // Whatever it is bound to: that may be a broadcast address.
         enable_pktinfo(socket.as_fd(), domain == Domain::IPV6).map_err(inspect)?;
         Listener::new(socket, options, true)
@@ -417,6 +421,10 @@ fn bind_all(
     inherited: &[Listener],
     options: SocketOptions,
 ) -> Result<Vec<Socket>, ListenError> {
+    // Without an interface, some of them can't be bound.
+    if let Some(&address) = addresses.iter().find(|to| is_group(to.ip())) {
+        return Err(ListenError::NotUnicast { address });
+    }
     let mut overlapping: Vec<&Listener> = Vec::new();
     let mut guards = Vec::new();
     if !options.reuse_port {
@@ -454,7 +462,7 @@ fn bind_all(
     }
     drop(guards);
     for &address in addresses {
-        if !is_unicast(address)? {
+        if is_broadcast(address)? {
             return Err(ListenError::NotUnicast { address });
         }
     }
@@ -515,15 +523,17 @@ fn bind(socket: &Socket, address: SocketAddr) -> Result<(), ListenError> {
     })
 }
 
-/// Returns whether an address that can be bound belongs to this host alone.
-fn is_unicast(address: SocketAddr) -> Result<bool, ListenError> {
-    let SocketAddr::V4(v4) = address else {
-        return Ok(!address.ip().is_multicast());
-    };
-    if v4.ip().is_multicast() || v4.ip().is_broadcast() {
+/// Returns whether several hosts have this address on every network.
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == Ipv4Addr::BROADCAST
+}
+
+/// Returns whether an address that can be bound is the broadcast address of a network.
+fn is_broadcast(address: SocketAddr) -> Result<bool, ListenError> {
+    if address.is_ipv6() {
         return Ok(false);
     }
-    // The broadcast address of a network: without SO_BROADCAST, connect(2) fails with EACCES.
+    // Without SO_BROADCAST, connect(2) to one fails with EACCES.
     let connected = new_socket(address)?.connect(&address.into());
-    Ok(!connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied))
+    Ok(connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied))
 }

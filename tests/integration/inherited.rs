@@ -198,6 +198,35 @@ fn inherited_socket_loses_so_reuseaddr_for_good() {
     }
 }
 
+/// ReusePort= of a socket unit would let any process of the user take requests.
+#[test]
+fn inherited_socket_has_so_reuseport_only_with_the_option() {
+    for (before, option, after) in [
+        (true, None, false),
+        (true, Some("--reuse-port"), true),
+        (false, Some("--reuse-port"), true),
+    ] {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let options = socket2::SockRef::from(&socket);
+        options.set_reuse_port(before).expect("SO_REUSEPORT");
+        let mut command = inheriting(socket.try_clone().expect("a descriptor"));
+        let mut process = Process::start_with_stdin(command.args(option));
+        process.wait_for_address();
+        let actual = options.reuse_port().expect("SO_REUSEPORT");
+        assert_eq!(actual, after, "{before}, {option:?}");
+    }
+}
+
+/// Without SO_BROADCAST (Broadcast= of a socket unit) the kernel refuses a response to the
+/// broadcast address of a network.
+#[test]
+fn rule_1_inherited_socket_loses_so_broadcast() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_broadcast(true).expect("SO_BROADCAST");
+    let _daemon = start_with_inherited(socket.try_clone().expect("a descriptor"));
+    assert!(!socket.broadcast().expect("SO_BROADCAST"));
+}
+
 #[test]
 fn overlapping_listen_binds_beside_an_inherited_socket() {
     if skip_without_ipv6() {

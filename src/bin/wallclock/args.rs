@@ -502,7 +502,7 @@ struct EndpointList(Vec<Endpoint>);
 fn endpoints(text: &str) -> Result<EndpointList, EndpointError> {
     let text = text.trim();
     let list = text.strip_suffix(',').unwrap_or(text).split(',');
-    list.map(|endpoint| endpoint.trim().parse())
+    list.map(str::parse)
         .collect::<Result<_, _>>()
         .map(EndpointList)
 }

@@ -1,12 +1,13 @@
 //! Counters and log lines.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use support::{
     Process, connected_socket, query, request_counters, start_daemon, start_daemon_with,
     wait_until, wallclockd,
@@ -224,4 +225,72 @@ fn wrong_rust_log_causes_a_warning() {
     let line = process.wait_for("RUST_LOG=wallclock=loud is ignored: ");
     assert!(line.contains("WARN"), "{line}");
     process.wait_for_address();
+}
+
+/// Returns a daemon's command whose stderr is this pipe.
+fn logging_to(pipe: &PipeWriter) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2>&0 </dev/null"])
+        .arg(wallclockd().get_program())
+        .stdin(pipe.try_clone().expect("a descriptor"));
+    command
+}
+
+/// Writes to a pipe until it takes no more. Returns the number of bytes.
+fn fill(pipe: &mut PipeWriter) -> usize {
+    let before = fcntl_getfl(&pipe).expect("flags");
+    fcntl_setfl(&pipe, before | OFlags::NONBLOCK).expect("flags");
+    let mut count = 0;
+    for size in [4096, 1] {
+        while let Ok(written) = pipe.write(&vec![b'x'; size]) {
+            count += written;
+        }
+    }
+    fcntl_setfl(&pipe, before).expect("flags");
+    count
+}
+
+#[test]
+fn stderr_that_nobody_reads_does_not_block_the_daemon() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let mut command = logging_to(&writer);
+    let mut process = Process::start_with_stdin(command.args(["-l", "127.0.0.1:0", "-v"]));
+    let mut log = BufReader::new(reader);
+    let mut line = String::new();
+    while !line.contains("listening on ") {
+        line.clear();
+        log.read_line(&mut line).expect("UTF-8");
+    }
+    let address = line.trim().rsplit(' ').next().expect("an address");
+    let address = address.parse().expect("an address");
+    let filling = fill(&mut writer);
+    // Each request is logged, so a line of the first is lost before the second is answered.
+    for _ in 0..2 {
+        assert_eq!(query(address, b"100%%"), b"100%");
+    }
+    log.read_exact(&mut vec![0; filling])
+        .expect("it is written");
+    assert_eq!(query(address, b"100%%"), b"100%");
+    fill(&mut writer);
+    process.signal("TERM");
+    assert!(process.wait().success());
+    // Ends the pipe.
+    drop((command, writer));
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).expect("UTF-8");
+    assert!(
+        rest.contains(" WARN ") && rest.contains(" lost: "),
+        "{rest}"
+    );
+}
+
+#[test]
+fn start_error_ends_the_daemon_although_nobody_reads_stderr() {
+    for argument in ["--nonsense", "--listen=239.0.0.1"] {
+        let (_reader, mut writer) = std::io::pipe().expect("a pipe");
+        fill(&mut writer);
+        let mut process = Process::start_with_stdin(logging_to(&writer).arg(argument));
+        assert_eq!(process.wait().code(), Some(2), "{argument}");
+    }
 }

@@ -89,6 +89,18 @@ fn start_error_is_one_line_that_names_the_cause() {
 }
 
 #[test]
+fn multicast_address_is_a_permanent_start_error() {
+    let expected = "239.0.0.1:9527 is a broadcast or multicast address";
+    assert_start_error(["-l", "239.0.0.1"], None, expected, 2);
+    if skip_without_ipv6() {
+        return;
+    }
+    // Without an interface its bind fails.
+    let expected = "[ff02::1]:9527 is a broadcast or multicast address";
+    assert_start_error(["-l", "[ff02::1]"], None, expected, 2);
+}
+
+#[test]
 fn ipv6_address_of_another_host_is_a_start_error() {
     if skip_without_ipv6() {
         return;
@@ -103,6 +115,9 @@ fn usage_error_is_one_line_with_status_2() {
         (&["--listen", "127.0.0.1:notaport"][..], "notaport"),
         (&["--listen", ""], "no host"),
         (&["-l", "80"], "\"80\" is no host"),
+        (&["-l", "[fe80::1]"], "fe80::1 needs its interface"),
+        (&["-l", "[::1%lo]"], "::1 has no interface"),
+        (&["-l", "[::g]"], "\"::g\" is no IPv6 address"),
         (&["--allow", "any"], "neither a network"),
         (&["--allow", ""], "it names no network"),
         (&["--allow", "localhost,"], "it names no network"),
@@ -134,7 +149,7 @@ fn environment_variables_set_options() {
     }
     let mut process = Process::start(
         wallclockd()
-            .env("WALLCLOCKD_LISTEN", "127.0.0.1:0,[::1]:0")
+            .env("WALLCLOCKD_LISTEN", " 127.0.0.1:0, [::1]:0")
             .env("WALLCLOCKD_UTC", "yes")
             .env("TZ", "CST-8"),
     );
