@@ -5,7 +5,8 @@ use std::error::Error;
 /// Joins an error and its causes, the outermost first:
 /// `bind 127.0.0.1:9527: Address already in use`.
 ///
-/// The number that the standard library adds to an error of the kernel is left out.
+/// The number that the standard library adds to an error of the kernel is left out. Control
+/// characters, which a variable or a file name can hold, are escaped.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut line = without_number(&error.to_string());
     let mut cause = error.source();
@@ -14,7 +15,21 @@ pub fn error_chain(error: &dyn Error) -> String {
         line.push_str(&without_number(&error.to_string()));
         cause = error.source();
     }
-    line
+    escape_control(&line)
+}
+
+/// Escapes the control characters of a text, so that it stays in its line and a terminal obeys none
+/// of them.
+pub fn escape_control(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_debug());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// Removes ` (os error N)` from the end of a text.
@@ -38,6 +53,15 @@ mod tests {
     fn causes_follow_their_error() {
         let error = BindError(io::Error::other("port in use"));
         assert_eq!(error_chain(&error), "bind 127.0.0.1:9527: port in use");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let error = BindError(io::Error::other("a\n\u{1b}[2J\u{9b}\u{7f} \"\u{e9}\\"));
+        assert_eq!(
+            error_chain(&error),
+            "bind 127.0.0.1:9527: a\\n\\u{1b}[2J\\u{9b}\\u{7f} \"\u{e9}\\"
+        );
     }
 
     #[test]

@@ -2,14 +2,18 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
 use tz::timezone::{LocalTimeType, TimeZone, TransitionRule};
 
-use crate::error::error_chain;
+use crate::error::{error_chain, escape_control};
+
+/// The largest zone file that is read. A real one has less than 10 KiB.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a time zone cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +177,7 @@ impl Zone {
             Ok(Some(rules)) if self.rules.as_ref() != Some(&rules) => {
                 log::info!(
                     "zone file {} changed: its new rules are in force",
-                    file.path.display()
+                    escape_control(&file.path.to_string_lossy())
                 );
                 self.rules = Some(rules);
             }
@@ -280,9 +284,34 @@ fn parse_posix_tz(rule: &str) -> Result<TimeZone, Option<tz::TzError>> {
     if all_named { Ok(zone) } else { Err(None) }
 }
 
+/// Reads a regular file, without waiting for a writer and never more than [`MAX_FILE_SIZE`], which
+/// also cuts a file that grows meanwhile.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Before it is opened, because opening alone affects some devices, and again for the case that
+    // the file is replaced in between.
+    check_file(&fs::metadata(path)?)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    check_file(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_SIZE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks that a file can be a zone file. Those of procfs, of which some block, have the size 0.
+fn check_file(metadata: &fs::Metadata) -> io::Result<()> {
+    let error = match metadata.len() {
+        _ if !metadata.is_file() => "it is no regular file",
+        0 => "it is empty",
+        1..=MAX_FILE_SIZE => return Ok(()),
+        _ => "it is larger than 1 MiB",
+    };
+    Err(io::Error::other(error))
+}
+
 /// Reads a TZif file.
 fn load_tzif(path: &Path) -> Result<TimeZone, ZoneError> {
-    let bytes = fs::read(path).map_err(|source| ZoneError::Read {
+    let bytes = read_file(path).map_err(|source| ZoneError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -453,7 +482,6 @@ mod tests {
             load("right", &right),
             ZoneError::LeapSeconds { .. }
         ));
-        // A directory can be opened, but not read.
         let error = Zone::localtime(&directory.0).expect_err("a directory");
         assert!(matches!(error, ZoneError::Read { .. }));
     }

@@ -191,8 +191,7 @@ impl SliceWriter<'_> {
     }
 
     /// `%N` as GNU date writes it: the width is a precision; the value is truncated, not rounded,
-    /// and padded on the right. Under `_`, and under `-` with a width, zeros at the end are
-    /// removed.
+    /// and padded on the right. Under `_` and `-`, zeros at the end are removed.
     pub(super) fn nanoseconds(&mut self, nanosecond: u32, spec: &FieldSpec) -> WriteResult {
         let width = if spec.width == 0 { 9 } else { spec.width };
         let all = nine_digits(nanosecond);
@@ -200,7 +199,7 @@ impl SliceWriter<'_> {
             return self.push_front(&all, width);
         }
         let mut digits = &all[..width.min(9)];
-        if spec.padding == Padding::Space || spec.padding == Padding::None && spec.width > 0 {
+        if matches!(spec.padding, Padding::Space | Padding::None) {
             while let [rest @ .., b'0'] = digits
                 && !rest.is_empty()
             {

@@ -246,7 +246,14 @@ impl Specifier {
         let spec = parser.field_spec()?;
         let modifier = parser.modifier()?;
         let directive = parser.directive(&spec, modifier)?;
-        Ok((Specifier { spec, directive }, parser.at))
+        let end = parser.at;
+        // GNU date replaces exactly these three bytes by `%9N` before it looks at flags.
+        let spec = if directive == Directive::Nanoseconds && &text[start..end] == "%-N" {
+            FieldSpec::PLAIN
+        } else {
+            spec
+        };
+        Ok((Specifier { spec, directive }, end))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The format language beyond glibc's: extensions, and what is refused at which byte. What glibc
 //! defines is in `tests/glibc.rs`.
 
-use support::{query, start_daemon, wallclock_long_timeout};
+use std::process::Command;
+
+use support::{query, skip, start_daemon, wallclock_long_timeout};
 use wallclock::clock::{Clock, ZonePaths};
 use wallclock::strftime::{BufferTooSmall, Format, FormatError};
 use wallclock::time::LocalTime;
@@ -84,6 +86,57 @@ fn extensions_of_gnu_date_match_date() {
         ("%_N", "0        "),
     ] {
         assert_eq!(render(format, &utc), expected, "{format}");
+    }
+    // `%-N` alone keeps the zeros at the end; else the last padding flag decides.
+    let fraction = LocalTime::new(0, 120_000_000, 0, "UTC");
+    for (expected, formats) in [
+        (
+            "120000000",
+            "%N %-N %0N %00N %-0N %_0N %^0N %#0N %0^N %0#N %^N %#N %^#N %_-0N %ON",
+        ),
+        (
+            "12",
+            "%--N %_-N %0-N %^-N %#-N %-^N %-#N %_0-N %0_-N %-_-N %0-^N %^#-N %-^#N %-ON",
+        ),
+        (
+            "12       ",
+            "%_N %__N %-_N %0_N %^_N %#_N %_^N %_#N %-0_N %0-_N %_-_N %_ON",
+        ),
+        ("120", "%3N %03N %-03N %_03N %^3N"),
+        ("12", "%-3N %--3N %_-3N %0-3N %^-3N %-^3N %-9N %-11N %0-11N"),
+        ("12 ", "%_3N %-_3N %0_3N %^_3N"),
+    ] {
+        for format in formats.split(' ') {
+            assert_eq!(render(format, &fraction), expected, "{format}");
+        }
+    }
+}
+
+#[test]
+fn n_with_any_flags_matches_date() {
+    let flags = ["", "-", "_", "0", "^", "#"];
+    let mut formats = Vec::new();
+    for number in 0..6 * 6 * 6 {
+        let [a, b, c] = [number / 36, number / 6 % 6, number % 6].map(|index| flags[index]);
+        formats.extend(["", "1", "3", "9", "11"].map(|width| format!("%{a}{b}{c}{width}N")));
+    }
+    for nanosecond in [0, 7, 120_000_000, 123_456_700, 999_999_999] {
+        let output = Command::new("date")
+            .args(["-u", "-d", &format!("@5.{nanosecond:09}")])
+            .arg(format!("+{}", formats.join("|")))
+            .output();
+        let output = output.expect("date runs").stdout;
+        let texts = String::from_utf8(output).expect("ASCII");
+        let texts: Vec<_> = texts.trim_end_matches('\n').split('|').collect();
+        // Another date than that of GNU has no %N.
+        if !texts.contains(&format!("{nanosecond:09}").as_str()) {
+            return skip("no date of GNU coreutils");
+        }
+        assert_eq!(texts.len(), formats.len());
+        let time = LocalTime::new(5, nanosecond, 0, "UTC");
+        for (format, text) in formats.iter().zip(texts) {
+            assert_eq!(render(format, &time), text, "{format} of {nanosecond} ns");
+        }
     }
 }
 

@@ -4,12 +4,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{
-    MAX_STALENESS, Process, TempDir, assert_response_becomes, assert_response_stays, query, tzif,
-    wallclockd,
+    HANG_TIMEOUT, MAX_STALENESS, Process, TempDir, assert_response_becomes, assert_response_stays,
+    query, tzif, wallclockd,
 };
 use wallclock::clock::{Clock, ZoneError, ZonePaths};
 
@@ -87,6 +89,74 @@ fn daemon_follows_changes_of_the_zone_file() {
     let is_warning = |line: &&String| line.contains("WARN") && line.contains(&*path);
     let warnings = process.log.iter().filter(is_warning).count();
     assert_eq!(warnings, 2, "{:#?}", process.log);
+}
+
+/// Makes a FIFO without a writer: who opens it for reading is blocked.
+fn make_fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+}
+
+#[test]
+fn zone_file_that_becomes_a_fifo_does_not_stop_the_daemon() {
+    let dir = TempDir::new("becomes-fifo");
+    // Its name is two lines, of which the second could be taken for another message.
+    let file = dir.write_file("zone\nfile", &tzif("AAA", 3600));
+    let fifo = dir.path().join("fifo");
+    make_fifo(&fifo);
+    let mut process = Process::start(
+        wallclockd()
+            .args(["-l", "127.0.0.1:0"])
+            .env("TZ", format!(":{}", file.display())),
+    );
+    let address = process.wait_for_address();
+    assert_eq!(query(address, b"%Z"), b"AAA");
+    fs::rename(fifo, &file).expect("renamed");
+    assert_response_stays(address, b"%Z", b"AAA", Instant::now());
+    let warning = process.wait_for("last good rules");
+    assert!(
+        warning.contains("zone\\nfile: it is no regular file"),
+        "{warning}"
+    );
+    let good = dir.write_file("good", &tzif("BBB", 7200));
+    fs::rename(good, &file).expect("renamed");
+    assert_response_becomes(address, b"%Z", b"BBB", Instant::now());
+    let news = process.wait_for("its new rules");
+    assert!(news.contains("zone\\nfile changed"), "{news}");
+    process.terminate();
+}
+
+#[test]
+fn zone_file_that_cannot_be_one_is_an_error() {
+    let dir = TempDir::new("no-zone-file");
+    make_fifo(&dir.path().join("fifo"));
+    fs::create_dir(dir.path().join("directory")).expect("a directory");
+    symlink("/dev/null", dir.path().join("device")).expect("a link");
+    // A file of procfs, too, has the size 0.
+    dir.write_file("empty", b"");
+    let mut large = tzif("AAA", 3600);
+    large.resize((1 << 20) + 1, b'\n');
+    dir.write_file("large", &large);
+    for (name, expected) in [
+        ("fifo", "no regular file"),
+        ("directory", "no regular file"),
+        ("device", "no regular file"),
+        ("empty", "empty"),
+        ("large", "larger than 1 MiB"),
+    ] {
+        let paths = ZonePaths {
+            localtime: dir.path().join(name),
+            directory: dir.path().to_owned(),
+        };
+        let (sender, result) = channel();
+        thread::spawn(move || sender.send(zone(None, &paths)));
+        let result = result
+            .recv_timeout(HANG_TIMEOUT)
+            .expect("it does not block");
+        let Err(ZoneError::Read { source, .. }) = &result else {
+            panic!("{name}: {result:?}");
+        };
+        assert!(source.to_string().contains(expected), "{name}: {source}");
+    }
 }
 
 /// The abbreviation and offset in seconds of the zone that this TZ means.

@@ -26,7 +26,7 @@ use wallclock::daemon::signals::Signals;
 use wallclock::daemon::socket::{ListenError, Listener, SocketOptions};
 use wallclock::endpoint::{DEFAULT_PORT, Endpoint};
 use wallclock::error::error_chain;
-use wallclock::sys::listen_fds::listen_fds;
+use wallclock::sys::listen_fds::{ListenFdsError, listen_fds};
 
 use args::Args;
 
@@ -49,8 +49,8 @@ enum StartError {
     },
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("take over the sockets of LISTEN_FDS")]
-    Inherit(#[source] io::Error),
+    #[error(transparent)]
+    Inherit(#[from] ListenFdsError),
     #[error("install the signal handlers")]
     Signals(#[source] io::Error),
     #[error("write the generated text")]
@@ -74,9 +74,11 @@ impl StartError {
                     source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
                 }
                 ListenError::Inherited { .. } => true,
-                ListenError::Option { .. }
-                | ListenError::Address { .. }
-                | ListenError::Inspect { .. } => false,
+                // A descriptor of O_PATH.
+                ListenError::Inspect { source, .. } => {
+                    source.raw_os_error() == Some(Errno::BADF.raw_os_error())
+                }
+                ListenError::Option { .. } | ListenError::Address { .. } => false,
             },
             StartError::Resolve { .. } | StartError::Signals(_) | StartError::Generate(_) => false,
         }

@@ -184,7 +184,7 @@ fn sigterm_ends_the_wait_after_an_error() {
         ("WALLCLOCKD_RECEIVE_BUFFER", "8X", "8X: not a size"),
         ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: "),
         ("TZ", ":/etc/passwd", "of TZ=:/etc/passwd: zone file /etc/"),
-        ("LISTEN_PID", "me", "invalid LISTEN_PID"),
+        ("LISTEN_PID", "me", "LISTEN_PID=me: "),
         ("WALLCLOCKD_LISTEN", &in_use, &in_use),
     ] {
         let mut command = wallclockd();

@@ -355,3 +355,58 @@ fn missing_inherited_descriptor_is_an_error() {
         "{log}"
     );
 }
+
+#[test]
+fn empty_variable_of_inherited_descriptors_is_ignored() {
+    for variables in ["LISTEN_FDS= LISTEN_PID=$$", "LISTEN_FDS=1 LISTEN_PID="] {
+        let script = format!("{variables} exec \"$0\" -l 127.0.0.1:0");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .arg(wallclockd().get_program());
+        let mut process = Process::start(&mut command);
+        process.wait_for_address();
+        process.terminate();
+    }
+}
+
+#[test]
+fn wrong_variable_of_inherited_descriptors_is_shown() {
+    for (variables, expected) in [
+        ("LISTEN_FDS=abc LISTEN_PID=$$", "LISTEN_FDS=abc: "),
+        ("LISTEN_FDS=-1 LISTEN_PID=$$", "LISTEN_FDS=-1: "),
+        ("LISTEN_FDS=1 LISTEN_PID=x", "LISTEN_PID=x: "),
+        (
+            "LISTEN_FDS=4294967295 LISTEN_PID=$$",
+            "LISTEN_FDS=4294967295: ",
+        ),
+        (
+            "LISTEN_FDS=1 LISTEN_PID=\"$(printf '\\377')\"",
+            "LISTEN_PID=\u{fffd}: ",
+        ),
+    ] {
+        let script = format!("{variables} exec \"$0\"");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .arg(wallclockd().get_program());
+        let mut process = Process::start(&mut command);
+        assert_eq!(process.wait().code(), Some(2), "{variables}");
+        let log = process.log.join("\n");
+        assert!(log.contains(expected), "{log}");
+    }
+}
+
+/// Another start gets the same descriptor, which cannot be a socket.
+#[test]
+fn inherited_descriptor_of_o_path_is_a_permanent_error() {
+    let path = rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+    let mut command = Command::new("sh");
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" 3<&0 </dev/null";
+    command
+        .args(["-c", script])
+        .arg(wallclockd().get_program())
+        .stdin(path.expect("a descriptor"));
+    let mut process = Process::start_with_stdin(&mut command);
+    assert_eq!(process.wait().code(), Some(2), "{:#?}", process.log);
+}

@@ -82,7 +82,18 @@ fn start_error_is_one_line_that_names_the_cause() {
             "of TZ=:/etc/passwd: zone file /etc/passwd",
             2,
         ),
-        (["-l", "127.0.0.1:0"], Some("\u{1b}[2J"), "TZ=", 2),
+        (
+            ["-l", "127.0.0.1:0"],
+            Some("a\n\u{1b}[2J"),
+            "TZ=a\\n\\u{1b}[2J: no such file",
+            2,
+        ),
+        (
+            ["-l", "a\n\u{1b}[2J.invalid"],
+            None,
+            "resolve a\\n\\u{1b}[2J.invalid:9527: ",
+            1,
+        ),
     ] {
         assert_start_error(arguments, tz, expected, status);
     }
@@ -98,6 +109,17 @@ fn multicast_address_is_a_permanent_start_error() {
     // Without an interface its bind fails.
     let expected = "[ff02::1]:9527 is a broadcast or multicast address";
     assert_start_error(["-l", "[ff02::1]"], None, expected, 2);
+}
+
+#[test]
+fn tzdir_is_escaped_in_an_error() {
+    let mut command = wallclockd();
+    command.args(["-l", "127.0.0.1:0"]);
+    command.env("TZ", "Nowhere").env("TZDIR", "/a\n\u{1b}[2J");
+    let (stderr, status) = run_failing(&mut command);
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(stderr.contains("in /a\\n\\u{1b}[2J and"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]
