@@ -80,8 +80,8 @@ struct Soak {
 }
 
 fn main() -> ExitCode {
-    // Cargo passes --bench. A plain `cargo bench` must not take ten minutes more, and the options of
-    // the other benchmarks are not for this one.
+    // Cargo passes --bench. A plain `cargo bench` must not take ten minutes more, and the options
+    // of the other benchmarks are not for this one.
     let count = env::args().skip(1).find(|word| !word.starts_with('-'));
     let count = count.and_then(|count| count.replace('_', "").parse::<u64>().ok());
     let Some(count) = count else {
