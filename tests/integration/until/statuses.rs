@@ -21,7 +21,6 @@ fn a_wrong_use_is_an_error_before_anything_is_sent() {
         &["--until", "00:00", "--wait-sync", "1"],
         &["--until", "00:00", "--offset"],
         &["--until", "00:00", "--samples", "3"],
-        &["--until", "00:00", "--warn", "3"],
         &["--until", "00:00", "--watch"],
         &["--wait-sync", "0"],
         &["--wait-sync", "-1"],
@@ -50,6 +49,17 @@ fn a_wrong_use_is_an_error_before_anything_is_sent() {
         process.args(["-s", &address]).args(arguments);
         let output = process.output().expect("wallclock runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?} {output:?}");
+    }
+    // With a limit it is a monitoring plugin.
+    for (command, status) in [(&[][..], 3), (&["--", "true"], 125)] {
+        let mut process = wallclock();
+        process.args(["-s", &address, "--until", "00:00", "-w", "3"]);
+        let output = process.args(command).output().expect("wallclock runs");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(
+            output.stdout.starts_with(b"WALLCLOCK UNKNOWN: "),
+            "{output:?}"
+        );
     }
     assert_eq!(count_requests(&server), 0);
 }
