@@ -375,7 +375,11 @@ fn print(report: &Report) {
             rows: 24,
         };
         let lines = screen.add(entry, size);
-        assert!(lines.lines().all(|line| line.chars().count() < size.columns));
+        assert!(
+            lines
+                .lines()
+                .all(|line| line.chars().count() < size.columns)
+        );
         let _ = sample(offset, report.time());
         summary.add(Some(offset), report.now());
     }

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use wallclock::protocol::{
-    ALLOW_ALL, DEFAULT_FORMAT, Destination, ErrorReason, IgnoreReason, MAX_RESPONSE_LEN, Response, max_response_len,
-    respond,
+    ALLOW_ALL, DEFAULT_FORMAT, Destination, ErrorReason, IgnoreReason, MAX_RESPONSE_LEN, Response,
+    max_response_len, respond,
 };
 use wallclock::strftime::{Format, FormatError};
 use wallclock::time::LocalTime;
