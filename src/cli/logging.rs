@@ -81,9 +81,14 @@ impl io::Write for Stderr {
     /// Takes one line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.lost > 0 {
-            let text = format_args!("{} log lines are lost: stderr was full", self.lost);
             let mut note = Vec::new();
-            write_line(&mut note, self.journal, Level::Warn, module_path!(), text)?;
+            write_line(
+                &mut note,
+                self.journal,
+                Level::Warn,
+                module_path!(),
+                format_args!("{} log lines are lost: stderr was full", self.lost),
+            )?;
             if write_at_once(&note) {
                 self.lost = 0;
             }
