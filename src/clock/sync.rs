@@ -101,8 +101,9 @@ impl SyncMonitor {
                 SyncStatus::Synchronised { max_error }
             }
             Ok(max_error) => {
-                let limit = in_us(self.limit);
+                let limit = self.limit;
                 let since = *self.unsynchronised_since.get_or_insert_with(|| {
+                    let limit = in_us(limit);
                     log::warn!(
                         "the system clock is not synchronised (since {}): maximum error {}, \
                          must be below {limit}: is chronyd, ntpd or systemd-timesyncd running?",
