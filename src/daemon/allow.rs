@@ -44,8 +44,10 @@ impl AllowedNetworks {
 impl FromStr for AllowedNetworks {
     type Err = AllowError;
 
-    /// Parses a network in CIDR notation, an address, `localhost`, `link-local` or `private`.
+    /// Parses a network in CIDR notation, an address, `localhost`, `link-local` or `private`. White
+    /// space around it is ignored.
     fn from_str(text: &str) -> Result<AllowedNetworks, AllowError> {
+        let text = text.trim();
         if text.is_empty() {
             return Err(AllowError::Empty);
         }
@@ -99,6 +101,7 @@ mod tests {
             ("192.168.7.10", "192.168.7.10/32"),
             ("fd00:7::10", "fd00:7::10/128"),
             ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            (" 10.1.2.3 ", "10.1.2.3/32"),
         ] {
             assert_eq!(parse(text), Ok(vec![network.to_owned()]));
         }
@@ -112,7 +115,7 @@ mod tests {
             "10/8",
             "any",
             "Private",
-            " private",
+            "private localhost",
             "::1%lo",
         ] {
             assert_eq!(parse(text), Err(AllowError::NotANetwork), "{text}");
