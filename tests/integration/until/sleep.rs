@@ -1,6 +1,7 @@
 //! What happens during the wait.
 
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,13 @@ fn an_interrupt_ends_it() {
     let (_daemon, address) = start_daemon();
     let mut command = client(&[address]);
     command.args(["--until", &format!("@{}", second_in(7_200)), "--", "true"]);
-    let mut process = Process::start(&mut command);
+    // A job in the background of a shell ignores SIGINT, and so do its children.
+    let mut with_default = Command::new("env");
+    with_default
+        .arg("--default-signal=INT")
+        .arg(command.get_program())
+        .args(command.get_args());
+    let mut process = Process::start(&mut with_default);
     process.wait_for("waiting until ");
     process.signal("INT");
     // A shell shows this as 130.
