@@ -276,7 +276,7 @@ impl RetryPolicy {
 }
 
 /// Returns a random part of a time-out, at least half. Without random numbers it is all of it.
-pub(super) fn random_wait(timeout: Duration) -> Duration {
+pub fn random_wait(timeout: Duration) -> Duration {
     let Ok(random) = getrandom::u32() else {
         return timeout;
     };

@@ -10,7 +10,7 @@ pub fn parse_seconds(text: &str) -> Option<Nanos> {
 }
 
 /// Formats nanoseconds as seconds with nine decimals: `-0.250000000`.
-pub(super) fn format_seconds(nanos: Nanos) -> String {
+pub fn format_seconds(nanos: Nanos) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     format!("{sign}{}.{:09}", nanos.abs() / SECOND, nanos.abs() % SECOND)
 }

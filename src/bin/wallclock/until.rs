@@ -6,7 +6,7 @@ use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
 use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND};
 use wallclock::report::Report;
-use wallclock::report::units::format_duration;
+use wallclock::report::units::{format_duration, format_seconds};
 use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
 
 use crate::args::Args;
@@ -83,11 +83,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
 
 /// The line of `--json`.
 fn json(name: &str, due: Nanos, bound: Nanos, late: Nanos) -> String {
-    let [due, bound, late] = [due, bound, late].map(|nanos| {
-        // The clock of this machine may be before 1970.
-        let sign = if nanos < 0 { "-" } else { "" };
-        format!("{sign}{}.{:09}", nanos.abs() / SECOND, nanos.abs() % SECOND)
-    });
+    let [due, bound, late] = [due, bound, late].map(format_seconds);
     format!("{{\"until\":\"{name}\",\"due\":{due},\"bound\":{bound},\"late\":{late}}}\n")
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use wallclock::client::query::random_wait;
 use wallclock::offset::Nanos;
 use wallclock::report::units::format_duration;
 
@@ -37,7 +38,8 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
             let limit = format_duration(limit);
             print_info(format!("waiting for an offset within {limit}: {state}"));
         }
-        let pause = spread(interval);
+        // Machines that start together do not ask together.
+        let pause = random_wait(interval);
         if let Some(end) = end
             && Instant::now() + pause >= end
         {
@@ -46,11 +48,4 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
         thread::sleep(pause);
         interval = (2 * interval).min(max_interval);
     }
-}
-
-/// Returns a random part of the time, at least half: machines that start together do not ask
-/// together.
-fn spread(time: Duration) -> Duration {
-    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    time.mul_f64(0.5 + random / 2.0)
 }
