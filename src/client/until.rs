@@ -47,15 +47,13 @@ impl ElapsedClock {
     }
 
     /// Converts a reading that was made by the raw clock.
-    ///
-    /// `None` can't be returned: an interval that is moved is not empty.
-    pub fn convert(&self, reading: Reading) -> Option<Reading> {
-        let (low, high) = (reading.interval.low(), reading.interval.high());
-        Some(Reading {
-            interval: Interval::new(low - self.suspended, high - self.suspended)?,
+    pub fn convert(&self, reading: Reading) -> Reading {
+        let suspended = Interval::around(self.suspended, 0);
+        Reading {
+            interval: reading.interval.minus(suspended),
             as_of: reading.as_of + self.suspended,
             ..reading
-        })
+        }
     }
 }
 
@@ -121,8 +119,8 @@ pub fn wait(
                     plan.has_resumed(now);
                 }
                 let reading = reading.filter(|_| !has_resumed);
-                match reading.and_then(|reading| clock.convert(reading)) {
-                    Some(reading) => plan.add_reading(reading, full),
+                match reading {
+                    Some(reading) => plan.add_reading(clock.convert(reading), full),
                     None => plan.add_failure(now),
                 }
             }

@@ -68,7 +68,7 @@ impl Interval {
     }
 
     /// Returns the interval extended by `margin` on both sides; `margin` is not negative.
-    pub(super) fn widened(self, margin: Nanos) -> Self {
+    pub fn widened(self, margin: Nanos) -> Self {
         Self {
             low: self.low - margin,
             high: self.high + margin,

@@ -164,10 +164,7 @@ impl Plan {
 
     /// Adds that the machine was suspended, and has resumed at this local time.
     pub fn has_resumed(&mut self, now: Nanos) {
-        let (low, high) = (self.reading.interval.low(), self.reading.interval.high());
-        if let Some(interval) = Interval::new(low - SUSPEND_ERROR, high + SUSPEND_ERROR) {
-            self.reading.interval = interval;
-        }
+        self.reading.interval = self.reading.interval.widened(SUSPEND_ERROR);
         self.is_full = false;
         self.event_at = Some(now);
         self.patient_until = Some(now + RESUME_TIME);

@@ -44,7 +44,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
     let report = servers.measure(true, raw_time() + limit);
-    let reading = servers.agreed(&report).and_then(|it| clock.convert(it));
+    let reading = servers.agreed(&report).map(|it| clock.convert(it));
     let Some(first) = reading else {
         return Err(Error::NoClock(reason(&report), args.server_hint()));
     };
