@@ -46,13 +46,20 @@ pub(super) struct Voter {
     pub(super) offset: Option<Interval>,
 }
 
+impl AddressResult {
+    /// Returns the offset of its clock from the wall clock.
+    fn offset(&self, now: ClockPair) -> Option<Interval> {
+        self.outcome.as_ref().ok().map(|clock| offset(clock, now))
+    }
+}
+
 impl HostResult {
     /// Returns the offset that more than half of the measured addresses agree on.
     pub(super) fn offset(&self, now: ClockPair) -> Option<Interval> {
         let offsets: Vec<_> = self
             .addresses
             .iter()
-            .filter_map(|address| Some(offset(address.outcome.as_ref().ok()?, now)))
+            .filter_map(|address| address.offset(now))
             .collect();
         match marzullo(&offsets)[..] {
             [place] => Some(place),
@@ -87,7 +94,7 @@ impl Report {
                 .iter()
                 .map(|address| Voter {
                     name: address.name.clone(),
-                    offset: address.outcome.as_ref().ok().map(|it| offset(it, now)),
+                    offset: address.offset(now),
                 })
                 .collect(),
             hosts => hosts
