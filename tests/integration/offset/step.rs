@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::SystemTime;
 
@@ -10,6 +12,22 @@ use support::{TempDir, libfaketime_or_skip, wallclock_long_timeout};
 
 use super::clients::contains;
 use super::servers::{scripted_server, wall_clock, with_nanoseconds, with_seconds};
+
+/// Runs a client with `--json` whose clock is off by what the file `shift` says. Returns the object
+/// and the exit status.
+fn run_shifted(mut command: Command, library: &Path, shift: &Path) -> (Value, Option<i32>) {
+    command
+        .arg("--json")
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_TIMESTAMP_FILE", shift)
+        .env("FAKETIME_NO_CACHE", "1");
+    let output = command.output().expect("wallclock starts");
+    let json: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    println!("{json}");
+    (json, output.status.code())
+}
 
 // The server steps the clock of the client by 5 s before it responds to the fourth request.
 #[test]
@@ -39,16 +57,8 @@ fn step_of_the_local_clock_is_in_no_sample() {
         }
     });
     let mut command = wallclock_long_timeout();
-    command
-        .args(["--server", &server.to_string(), "--json"])
-        .env("LD_PRELOAD", &library)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("FAKETIME_TIMESTAMP_FILE", &shift)
-        .env("FAKETIME_NO_CACHE", "1");
-    let output = command.output().expect("wallclock starts");
-    let json: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    println!("{json}");
+    command.args(["--server", &server.to_string()]);
+    let (json, _) = run_shifted(command, &library, &shift);
     assert_eq!(json["servers"][0]["restarts"], 0);
     assert!(contains(&json, -5.0), "{json}");
 }
@@ -81,17 +91,8 @@ fn step_between_the_ends_of_two_servers_is_in_no_offset() {
     for server in [nanoseconds(), nanoseconds(), seconds] {
         command.args(["--server", &server.to_string()]);
     }
-    command
-        .arg("--json")
-        .env("LD_PRELOAD", &library)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("FAKETIME_TIMESTAMP_FILE", &shift)
-        .env("FAKETIME_NO_CACHE", "1");
-    let output = command.output().expect("wallclock starts");
-    let json: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    println!("{json}");
-    assert_eq!(output.status.code(), Some(0), "{json}");
+    let (json, status) = run_shifted(command, &library, &shift);
+    assert_eq!(status, Some(0), "{json}");
     assert_eq!(json["agree"], 3, "{json}");
     assert!(contains(&json, -0.5), "{json}");
 }
