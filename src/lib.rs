@@ -27,8 +27,8 @@
 //! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
 //! | [`error`] | an error and its causes in one line | |
 //!
-//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. The client
-//! needs no Linux: [`daemon`] and [`sys`] exist only there.
+//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. [`daemon`]
+//! and [`sys`] exist on Linux only: the client does not need them.
 //!
 //! ```
 //! use std::net::IpAddr;

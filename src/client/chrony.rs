@@ -14,8 +14,8 @@ use crate::offset::{Interval, Nanos, Precision, SECOND, ServerClock};
 /// The last field of each sample: `SOCK` in ASCII.
 const MAGIC: i32 = 0x534f_434b;
 
-/// Whether chronyd's `struct timeval` has two fields of 64 bits: it is built with the same C library
-/// as this program. (That of musl has them everywhere since 1.2, whatever the libc crate says.)
+/// Whether chronyd's `struct timeval` has two fields of 64 bits, if it is built with the C library
+/// of this program. (Since 1.2 musl has 64 bits everywhere, whatever the libc crate says.)
 const HAS_LONG_TIME: bool = size_of::<libc::timeval>() == 16 || cfg!(target_env = "musl");
 
 /// The default of `--max-bound` for a server whose times have nanoseconds. chrony.conf(5) gets the
