@@ -29,13 +29,10 @@ use crate::feed::Feed;
 use crate::output::{print, print_error, print_line, print_status, show, write_line};
 use crate::servers;
 use crate::signals::on_signal;
-use crate::terminal::{self, localize};
+use crate::terminal::{self, CLEAR_LINE, localize};
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Deletes the line of the cursor, with the progress and with the `^C` that a terminal shows.
-const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// When the progress on the terminal was last updated; `None` if there is none.
 static PROGRESS: Mutex<Option<Instant>> = Mutex::new(None);
@@ -249,7 +246,7 @@ fn show_progress(server: SocketAddr, bound: Nanos) {
         .map(|text| localize(&text).into_owned())
         .find(|text| text.chars().count() < columns);
     if let Some(text) = text {
-        show(&format!("\r{text}\x1b[K"));
+        show(&format!("{CLEAR_LINE}{text}"));
         *last_update = Some(Instant::now());
     }
 }

@@ -14,10 +14,13 @@ const DEFAULT_SIZE: Size = Size {
     rows: 24,
 };
 
+/// Deletes the line of the cursor, on a terminal that has a [`size`].
+pub const CLEAR_LINE: &str = "\r\x1b[K";
+
 /// Returns the size of the terminal that `output` is, as of now. Returns `None` if it is none, or
-/// one that gets plain lines: with TERM=dumb, or with NO_COLOR.
+/// one that gets plain lines: without TERM, with TERM=dumb, or with NO_COLOR.
 pub fn size(output: impl AsFd) -> Option<Size> {
-    if variable("TERM").is_some_and(|term| term == "dumb") || variable("NO_COLOR").is_some() {
+    if variable("TERM").is_none_or(|term| term == "dumb") || variable("NO_COLOR").is_some() {
         return None;
     }
     let size = tcgetwinsize(output).ok()?;

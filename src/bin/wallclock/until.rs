@@ -1,6 +1,6 @@
 //! The option `--until`: waits until the servers' clock certainly reads a time.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
@@ -14,6 +14,7 @@ use crate::command;
 use crate::error::Error;
 use crate::offset::OffsetCommand;
 use crate::output::{print_info, print_warning, show};
+use crate::terminal::{self, CLEAR_LINE};
 
 /// The default of `--max-slew` here: NTP corrects frequencies in this range.
 const MAX_SLEW: Ppm = 500;
@@ -39,7 +40,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         command,
         utc_offset: 0,
         is_gone: false,
-        shows_time_left: shows_time_left(),
+        shows_time_left: terminal::size(io::stderr()).is_some(),
     };
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
@@ -95,12 +96,6 @@ fn reason(report: &Report) -> String {
 /// Returns a time below 2 s that differs from process to process.
 fn spread() -> Nanos {
     Nanos::from(getrandom::u32().unwrap_or(0)) * 2 * SECOND / (1 << 32)
-}
-
-/// A count-down needs a terminal that can erase a line.
-fn shows_time_left() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stderr().is_terminal() && !is_dumb
 }
 
 /// Formats a duration of seconds to years, rounded up: `8 h 12 min 3 s`.
@@ -166,7 +161,7 @@ impl Servers {
 
     fn erase_time_left(&self) {
         if self.shows_time_left {
-            show("\r\x1b[K");
+            show(CLEAR_LINE);
         }
     }
 }
@@ -191,7 +186,7 @@ impl WaitHandler for Servers {
         let seconds = (left + SECOND - 1) / SECOND;
         let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
         show(&format!(
-            "\r{hours:02}:{minutes:02}:{:02}\x1b[K",
+            "{CLEAR_LINE}{hours:02}:{minutes:02}:{:02}",
             seconds % 60
         ));
     }
