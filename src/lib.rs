@@ -24,11 +24,11 @@
 //! | [`until`] | waiting for a time of a server's clock: when to read it; pure | offset |
 //! | [`client`] | requests, waits | protocol, offset, strftime, endpoint, error, until |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
-//! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
-//! | [`error`] | an error and its causes in one line | |
+//! | [`cli`] | what both command lines share: arguments, logging, manuals | clock, error, time |
+//! | [`error`] | errors, and the text of others, in one line | |
 //!
-//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. [`daemon`]
-//! and [`sys`] exist on Linux only: the client does not need them.
+//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. The
+//! client does not need [`daemon`] and [`sys`], which exist on Linux only.
 //!
 //! ```
 //! use std::net::IpAddr;
