@@ -95,7 +95,7 @@ fn has_seconds(tm: &libc::tm, instant: i64) -> bool {
     let mut copy = *tm;
     // SAFETY: the copy is a valid tm.
     let seconds = unsafe { mktime(&raw mut copy) };
-    seconds == instant && libc::time_t::try_from(instant).is_ok()
+    seconds == instant && (size_of::<libc::time_t>() == 8 || i32::try_from(instant).is_ok())
 }
 
 /// A directive of glibc, or a `%+` that is refused. (Elsewhere `%+` is a directive of chrono.)
