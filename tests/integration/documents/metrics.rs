@@ -1,7 +1,7 @@
-//! The script in systemd/README.md that writes the offsets as metrics.
+//! The scripts in systemd/README.md that write metrics.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
@@ -21,7 +21,7 @@ fn block_with(line: &str) -> String {
     block.split_once('\n').expect("a language").1.to_owned()
 }
 
-/// The script as printed, with these servers.
+/// The script of the offsets as printed, with these servers.
 fn script(directory: &TempDir, arguments: &[&str], servers: &str) -> Command {
     let script = directory.path().join("wallclock-metrics");
     fs::write(&script, block_with("# wallclock-metrics DIRECTORY:")).expect("a file");
@@ -38,7 +38,7 @@ fn script(directory: &TempDir, arguments: &[&str], servers: &str) -> Command {
     command
 }
 
-/// Runs the script as printed.
+/// Runs the script of the offsets as printed.
 fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Output {
     let mut command = script(directory, arguments, servers);
     command.output().expect("sh starts")
@@ -101,6 +101,10 @@ fn metrics_of_the_offset_are_as_documented() {
     let output = write_metrics(&directory, &[&directory_name], "host:port");
     assert!(!output.status.success(), "{output:?}");
     assert_eq!(fs::read(&file).expect("a file"), before);
+    assert_eq!(
+        names_in(&directory),
+        ["wallclock-metrics", "wallclock.prom"]
+    );
 }
 
 #[test]
@@ -159,4 +163,57 @@ fn metrics_replace_those_before_at_once() {
     let samples = parse_metrics(&fs::read_to_string(&file).expect("a file"));
     let up = format!("wallclock_up{{server=\"{address}\"}}");
     assert_eq!(samples, [(up, 0.0)]);
+}
+
+// A stand-in for systemctl; system/status.rs has the real one.
+#[test]
+fn metrics_of_the_counters_replace_those_before_at_once() {
+    if skip_without(&["awk"]) {
+        return;
+    }
+    let directory = TempDir::new("counters");
+    let programs = TempDir::new("systemctl");
+    let systemctl = programs.path().join("systemctl");
+    let status = "answered=12 refused=3 clock=unsynchronised since=2026-07-05T01:05:07Z";
+    let text = format!(
+        "#!/bin/sh\n\
+         [ \"$*\" = 'show -P StatusText wallclockd' ] || exit 1\n\
+         ls -A '{}' >'{}/names'\n\
+         echo '{status}'\n",
+        directory.path().display(),
+        programs.path().display()
+    );
+    fs::write(&systemctl, text).expect("a file");
+    fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).expect("a file");
+    let file = directory.path().join("wallclockd.prom");
+    fs::write(&file, "before\n").expect("a file");
+    let mut before = File::open(&file).expect("a file");
+    let path = env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &block_with("# wallclockd-metrics DIRECTORY:"), "sh"])
+        .arg(directory.path())
+        .env("PATH", format!("{}:{path}", programs.path().display()));
+    assert!(command.status().expect("sh starts").success());
+    let mut old = String::new();
+    before.read_to_string(&mut old).expect("a file");
+    assert_eq!(old, "before\n");
+    // What was there while the counters were read.
+    let names = fs::read_to_string(programs.path().join("names")).expect("a file");
+    let mut names = names.lines().filter(|name| name.ends_with(".prom"));
+    assert_eq!(
+        (names.next(), names.next()),
+        (Some("wallclockd.prom"), None)
+    );
+    assert_eq!(names_in(&directory), ["wallclockd.prom"]);
+    let samples = parse_metrics(&fs::read_to_string(&file).expect("a file"));
+    let expected = [
+        ("wallclockd_answered_total", 12.0),
+        ("wallclockd_refused_total", 3.0),
+        ("wallclockd_synchronised", 0.0),
+    ];
+    assert_eq!(
+        samples,
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
 }
