@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clocks::{raw_time, read_clocks, sleep_until};
-use super::query::{QueryError, UdpClient, random_wait};
+use super::query::{QueryError, UdpClient, as_seconds, count_tries, random_wait};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::error::printable;
 use crate::offset::{
@@ -28,6 +28,14 @@ pub enum MeasureError {
     /// The last request failed.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// No response to any try.
+    #[error("no response within {} s: {}", as_seconds(*.waited), count_tries(*.tries))]
+    NoResponse {
+        /// How long all tries took.
+        waited: Duration,
+        /// Their number.
+        tries: u32,
+    },
     /// The response to `%s` is not a number of seconds.
     #[error("the response \"{0}\" is not a number of seconds")]
     NoSeconds(String),
@@ -236,7 +244,7 @@ pub fn measure(
 ) -> Result<ServerClock, MeasureError> {
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
     let mut measurement = Measurement::new(config);
-    let mut last_error = MeasureError::Deadline;
+    let (start, mut tries, mut last_error) = (Instant::now(), 0, MeasureError::Deadline);
     while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
         sleep_until(at);
         let timeout = match measurement.may_shorten_timeout() {
@@ -256,9 +264,11 @@ pub fn measure(
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(error @ MeasureError::Query(QueryError::Timeout(_))) => {
+            Err(MeasureError::Query(QueryError::Timeout(_))) => {
                 measurement.add_loss();
-                last_error = error;
+                tries += 1;
+                let waited = start.elapsed();
+                last_error = MeasureError::NoResponse { waited, tries };
             }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),

@@ -291,8 +291,21 @@ pub enum ClientError {
 }
 
 fn within(waited: &Option<Duration>) -> String {
-    let seconds = waited.map(|waited| waited.as_millis() as f64 / 1000.0);
+    let seconds = waited.map(as_seconds);
     seconds.map_or(String::new(), |seconds| format!(" within {seconds} s"))
+}
+
+/// Returns a time in seconds, for a message.
+pub(super) fn as_seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
+}
+
+/// Formats a number of tries.
+pub(super) fn count_tries(tries: u32) -> String {
+    match tries {
+        1 => "1 try".to_owned(),
+        tries => format!("{tries} tries"),
+    }
 }
 
 /// An address that has not responded yet.
@@ -419,11 +432,7 @@ pub fn query(
             }
             Err(QueryError::Timeout(_)) => {
                 is_late = true;
-                let tries = match candidate.tries {
-                    1 => "1 try".to_owned(),
-                    tries => format!("{tries} tries"),
-                };
-                candidates.fail(&server, &tries);
+                candidates.fail(&server, &count_tries(candidate.tries));
             }
             Err(error @ (QueryError::Socket(_) | QueryError::Random(_))) => {
                 candidates.fail(&server, &error_chain(&error));
