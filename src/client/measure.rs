@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clocks::{raw_time, read_clocks, sleep_until};
-use super::query::{QueryError, UdpClient, as_seconds, count_tries, random_wait};
+use super::query::{QueryError, UdpClient, random_wait, within};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::error::printable;
 use crate::offset::{
@@ -28,19 +28,19 @@ pub enum MeasureError {
     /// The last request failed.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// No response to any try.
-    #[error("no response within {} s: {}", as_seconds(*.waited), count_tries(*.tries))]
-    NoResponse {
-        /// How long all tries took.
-        waited: Duration,
-        /// Their number.
-        tries: u32,
-    },
     /// The response to `%s` is not a number of seconds.
     #[error("the response \"{0}\" is not a number of seconds")]
     NoSeconds(String),
-    /// The deadline was over before the first response.
-    #[error("no response before the deadline")]
+    /// No request was responded to in time.
+    #[error("no response{}: {tries}", within(*waited))]
+    NoResponse {
+        /// The time since the first request.
+        waited: Duration,
+        /// How many requests there were.
+        tries: String,
+    },
+    /// The deadline was over before the first request.
+    #[error("no time to measure it before the deadline")]
     Deadline,
     /// The thread that measures the server could not be created.
     #[error("create a thread to measure it")]
@@ -244,7 +244,8 @@ pub fn measure(
 ) -> Result<ServerClock, MeasureError> {
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
     let mut measurement = Measurement::new(config);
-    let (start, mut tries, mut last_error) = (Instant::now(), 0, MeasureError::Deadline);
+    let mut last_error = MeasureError::Deadline;
+    let start = Instant::now();
     while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
         sleep_until(at);
         let timeout = match measurement.may_shorten_timeout() {
@@ -264,11 +265,12 @@ pub fn measure(
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(MeasureError::Query(QueryError::Timeout(_))) => {
+            Err(MeasureError::Query(QueryError::Timeout)) => {
                 measurement.add_loss();
-                tries += 1;
-                let waited = start.elapsed();
-                last_error = MeasureError::NoResponse { waited, tries };
+                last_error = MeasureError::NoResponse {
+                    waited: start.elapsed(),
+                    tries: client.describe_tries(),
+                };
             }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),

@@ -5,7 +5,8 @@ use std::env;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use rustix::termios::tcgetwinsize;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use wallclock::report::Size;
 
 /// The size of a terminal that does not report one.
@@ -32,6 +33,12 @@ pub fn size(output: impl AsFd) -> Option<Size> {
         columns: or_default(size.ws_col, DEFAULT_SIZE.columns),
         rows: or_default(size.ws_row, DEFAULT_SIZE.rows),
     })
+}
+
+/// Whether this process runs in the background of the terminal that `output` is: a line that it
+/// keeps writing would overwrite what the user types.
+pub fn is_in_background(output: impl AsFd) -> bool {
+    tcgetpgrp(output).is_ok_and(|foreground| foreground != getpgrp())
 }
 
 /// Returns the text as the locale is able to show it: with `+/-` for `±` if that has no UTF-8.

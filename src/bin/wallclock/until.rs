@@ -41,6 +41,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         utc_offset: 0,
         is_gone: false,
         shows_time_left: terminal::size(io::stderr()).is_some(),
+        is_time_shown: false,
     };
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
@@ -126,6 +127,7 @@ struct Servers {
     /// Whether the last reading failed, and was reported.
     is_gone: bool,
     shows_time_left: bool,
+    is_time_shown: bool,
 }
 
 impl Servers {
@@ -159,8 +161,8 @@ impl Servers {
         })
     }
 
-    fn erase_time_left(&self) {
-        if self.shows_time_left {
+    fn erase_time_left(&mut self) {
+        if std::mem::take(&mut self.is_time_shown) {
             show(CLEAR_LINE);
         }
     }
@@ -183,6 +185,10 @@ impl WaitHandler for Servers {
     }
 
     fn show_time_left(&mut self, left: Nanos) {
+        self.is_time_shown = !terminal::is_in_background(io::stderr());
+        if !self.is_time_shown {
+            return;
+        }
         let seconds = (left + SECOND - 1) / SECOND;
         let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
         show(&format!(
@@ -217,12 +223,12 @@ mod tests {
     fn json_has_seconds_with_nanoseconds() {
         assert_eq!(
             json(
-                "2026-07-05 00:00:00 +0200",
+                "2026-07-05 00:00:00+02:00",
                 1_783_202_400 * SECOND + 7,
                 12_000,
                 3 * SECOND
             ),
-            "{\"until\":\"2026-07-05 00:00:00 +0200\",\"due\":1783202400.000000007,\
+            "{\"until\":\"2026-07-05 00:00:00+02:00\",\"due\":1783202400.000000007,\
              \"bound\":0.000012000,\"late\":3.000000000}\n"
         );
     }

@@ -135,3 +135,16 @@ fn a_terminal_with_plain_lines_shows_no_time_left() {
         assert!(!screen.contains('\x1b'), "{screen:?}");
     }
 }
+
+// There it would overwrite what the user types.
+#[test]
+fn a_background_process_shows_no_time_left() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_daemon, address) = start_daemon();
+    let arguments = format!("--server {address} --until @{} & wait", second_in(4));
+    let (screen, _) = run_on_terminal_after("set -m", &arguments, |_| false);
+    assert!(screen.contains("wallclock: waiting until "), "{screen}");
+    assert!(!screen.contains('\x1b'), "{screen:?}");
+}
