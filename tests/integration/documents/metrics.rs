@@ -44,6 +44,17 @@ fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Outp
     command.output().expect("sh starts")
 }
 
+/// Writes a shell script that stands in for a program.
+fn write_program(directory: &TempDir, name: &str, text: &str) {
+    let source = directory.path().join("source");
+    fs::write(&source, format!("#!/bin/sh\n{text}")).expect("a file");
+    // The kernel executes no file that a process has open for writing, and a child of another test
+    // may have inherited those of this process.
+    let mut install = Command::new("install");
+    install.arg(source).arg(directory.path().join(name));
+    assert!(install.status().expect("install starts").success());
+}
+
 /// The names in a directory, in order.
 fn names_in(directory: &TempDir) -> Vec<String> {
     let names = fs::read_dir(directory.path()).expect("a directory");
@@ -139,18 +150,27 @@ fn metrics_replace_those_before_at_once() {
     let file = directory.path().join("wallclock.prom");
     fs::write(&file, "before\n").expect("a file");
     let mut before = File::open(&file).expect("a file");
-    let (silent, address) = silent_server();
-    silent.set_nonblocking(false).expect("blocking");
-    let mut child = script(&directory, &[&name], &address)
-        .spawn()
-        .expect("sh starts");
-    // While it waits for the server, the new file has a name that node_exporter does not read.
-    silent.recv(&mut [0; 2048]).expect("a request");
+    let (_silent, address) = silent_server();
+    // The measurement begins when the test says so.
+    let programs = TempDir::new("waiting-client");
+    let begin = programs.path().join("begin");
+    let text = format!(
+        "until [ -e '{}' ]; do sleep 0.01; done\nexec '{}' \"$@\"",
+        begin.display(),
+        program("wallclock").display()
+    );
+    write_program(&programs, "wallclock", &text);
+    let mut command = script(&directory, &[&name], &address);
+    let path = env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", programs.path().display()));
+    let mut child = command.spawn().expect("sh starts");
+    // Until it ends, the new file has a name that node_exporter does not read.
     wait_until("there is no new file", || names_in(&directory).len() == 3);
     let mut names = names_in(&directory);
     names.retain(|name| name.ends_with(".prom"));
     assert_eq!(names, ["wallclock.prom"]);
     assert_eq!(fs::read(&file).expect("a file"), b"before\n");
+    fs::write(begin, "").expect("a file");
     assert!(child.wait().expect("a child").success());
     // The file is another one: it was renamed, not written.
     let mut text = String::new();
@@ -173,18 +193,15 @@ fn metrics_of_the_counters_replace_those_before_at_once() {
     }
     let directory = TempDir::new("counters");
     let programs = TempDir::new("systemctl");
-    let systemctl = programs.path().join("systemctl");
     let status = "answered=12 refused=3 clock=unsynchronised since=2026-07-05T01:05:07Z";
     let text = format!(
-        "#!/bin/sh\n\
-         [ \"$*\" = 'show -P StatusText wallclockd' ] || exit 1\n\
+        "[ \"$*\" = 'show -P StatusText wallclockd' ] || exit 1\n\
          ls -A '{}' >'{}/names'\n\
          echo '{status}'\n",
         directory.path().display(),
         programs.path().display()
     );
-    fs::write(&systemctl, text).expect("a file");
-    fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).expect("a file");
+    write_program(&programs, "systemctl", &text);
     let file = directory.path().join("wallclockd.prom");
     fs::write(&file, "before\n").expect("a file");
     let mut before = File::open(&file).expect("a file");
