@@ -1,7 +1,7 @@
 //! The scripts in systemd/README.md that write metrics.
 
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
@@ -151,12 +151,15 @@ fn metrics_replace_those_before_at_once() {
     fs::write(&file, "before\n").expect("a file");
     let mut before = File::open(&file).expect("a file");
     let (_silent, address) = silent_server();
-    // The measurement begins when the test says so.
+    // The measurement begins when the test says so, and not at all if that fails.
     let programs = TempDir::new("waiting-client");
-    let begin = programs.path().join("begin");
+    let directory_of_programs = programs.path().display();
     let text = format!(
-        "until [ -e '{}' ]; do sleep 0.01; done\nexec '{}' \"$@\"",
-        begin.display(),
+        "until [ -e '{directory_of_programs}/begin' ]; do\n\
+         [ -d '{directory_of_programs}' ] || exit 1\n\
+         sleep 0.01\n\
+         done\n\
+         exec '{}' \"$@\"",
         program("wallclock").display()
     );
     write_program(&programs, "wallclock", &text);
@@ -170,7 +173,7 @@ fn metrics_replace_those_before_at_once() {
     names.retain(|name| name.ends_with(".prom"));
     assert_eq!(names, ["wallclock.prom"]);
     assert_eq!(fs::read(&file).expect("a file"), b"before\n");
-    fs::write(begin, "").expect("a file");
+    fs::write(programs.path().join("begin"), "").expect("a file");
     assert!(child.wait().expect("a child").success());
     // The file is another one: it was renamed, not written.
     let mut text = String::new();
