@@ -7,6 +7,7 @@
 
 // Tests, by subject.
 mod access;
+mod archive;
 mod check;
 mod client;
 mod install;
