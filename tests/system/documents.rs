@@ -55,18 +55,19 @@ documented! {
 
     // Installation: `install`, `restart`.
     PACKAGE = "systemd/package";
-    INSTALL_PACKAGE = "dpkg -i target/debian/wallclock_*.deb";
+    INSTALL_SERVER = "dpkg -i target/debian/wallclockd_*.deb";
+    INSTALL_CLIENT = "dpkg -i target/debian/wallclock_*.deb";
     QUERY_FROM_ANOTHER_HOST = "wallclock -s 192.168.7.10";
     DISABLE = "systemctl disable --now wallclockd.socket wallclockd.service";
-    REMOVE = "dpkg -r wallclock";
-    PURGE = "dpkg -P wallclock";
+    REMOVE = "dpkg -r wallclockd wallclock";
+    PURGE = "dpkg -P wallclockd wallclock";
     BUILD = "cargo build --release";
     INSTALL_PROGRAMS = "install target/release/wallclockd target/release/wallclock /usr/bin/";
     INSTALL_UNITS = "install -m 644 systemd/wallclockd.socket systemd/wallclockd*.service \
                      /etc/systemd/system/";
     INSTALL_TMPFILES =
-        "install -m 644 systemd/wallclock.tmpfiles /etc/tmpfiles.d/wallclock.conf";
-    CREATE_TMPFILES = "systemd-tmpfiles --create wallclock.conf";
+        "install -m 644 systemd/wallclockd.tmpfiles /etc/tmpfiles.d/wallclockd.conf";
+    CREATE_TMPFILES = "systemd-tmpfiles --create wallclockd.conf";
     DAEMON_RELOAD = "systemctl daemon-reload";
     ENABLE = "systemctl enable --now wallclockd.socket wallclockd.service";
 
@@ -81,7 +82,7 @@ documented! {
     RESTART = "systemctl restart wallclockd";
     EDIT_SOCKET = "systemctl edit wallclockd.socket";
     RESTART_SOCKET = "systemctl restart wallclockd.socket";
-    COPY_TABLE = "cp /usr/share/doc/wallclock/examples/wallclockd.nft /etc/wallclockd.nft";
+    COPY_TABLE = "cp /usr/share/doc/wallclockd/examples/wallclockd.nft /etc/wallclockd.nft";
     LOAD_TABLE = "nft -f /etc/wallclockd.nft";
     INCLUDE_TABLE = "echo 'include \"/etc/wallclockd.nft\"' >>/etc/nftables.conf";
     ENABLE_TABLE = "systemctl enable nftables";
