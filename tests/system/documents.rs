@@ -71,6 +71,16 @@ documented! {
     DAEMON_RELOAD = "systemctl daemon-reload";
     ENABLE = "systemctl enable --now wallclockd.socket wallclockd.service";
 
+    // RPM packages: `rpm`. The static archive and its image: `archive`.
+    RPM = "systemd/package rpm";
+    ARCHIVE = "systemd/package --target x86_64-unknown-linux-musl archive";
+    UNPACK_ARCHIVE = "tar -xzf wallclock-*-musl.tar.gz";
+    INSTALL_ARCHIVE = "wallclock-*-musl/install";
+    REMOVE_ARCHIVE = "/usr/local/share/wallclock/install --remove";
+    BUILD_IMAGE = "podman build --tag wallclockd wallclock-*-musl";
+    RUN_IMAGE = "podman run --detach --name wallclockd --network host --read-only --cap-drop all \
+                 wallclockd";
+
     // Status and log: `status`.
     STATUS = "systemctl status wallclockd";
     LOG = "journalctl -u wallclockd";

@@ -415,7 +415,11 @@ fn upgrade_and_removal_ask_the_policy_for_each_unit() {
     let waiting = "[Service]\nExecStart=sleep infinity\n";
     machine.write("/etc/systemd/system/chrony.service", waiting);
     let feed = "[Service]\nNoExecPaths=\nExecPaths=\nExecStartPre=\nExecStart=\n";
-    machine.drop_in(FEED, "test.conf", &format!("{feed}ExecStart=sleep infinity\n"));
+    machine.drop_in(
+        FEED,
+        "test.conf",
+        &format!("{feed}ExecStart=sleep infinity\n"),
+    );
     machine.run(&["systemctl", "start", FEED]);
     let units = [SERVICE, INSTANCE, manual, FEED];
     let pids = || units.map(|unit| machine.daemon(unit));

@@ -14,6 +14,7 @@ mod install;
 mod options;
 mod quick_start;
 mod restart;
+mod rpm;
 mod sandbox;
 mod status;
 mod wait;
