@@ -20,10 +20,7 @@ pub fn package(name: &str, revision: u32) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("system");
     if !built.contains(&revision) {
         copy_programs(&target);
-        // To compress programs with debugging information would cost half a minute.
-        pack(&target, revision, |command| {
-            command.env("DPKG_DEB_COMPRESSOR_TYPE", "none")
-        });
+        pack(&[], &target, revision, |_| ());
         built.insert(revision);
     }
     packed(&target, name, revision)
@@ -39,14 +36,21 @@ pub fn copy_programs(target: &Path) {
     }
 }
 
-/// Packs the release programs that are in a target directory. `change` may change the command.
-pub fn pack(target: &Path, revision: u32, change: impl Fn(&mut Command) -> &mut Command) {
-    let mut command = Command::new("systemd/package");
+/// Packs the release programs that are in a target directory. `runner` is a command before that of
+/// the script, `change` sets more.
+pub fn pack(runner: &[&str], target: &Path, revision: u32, change: impl Fn(&mut Command)) {
+    let revision = revision.to_string();
+    let script = ["systemd/package", "--no-build", "--revision", &revision];
+    let line = [runner, &script].concat();
+    let mut command = Command::new(line[0]);
     command
-        .args(["--no-build", "--revision", &revision.to_string()])
+        .args(&line[1..])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target);
-    let output = change(&mut command).output().expect("systemd/package");
+        .env("CARGO_TARGET_DIR", target)
+        // To compress programs with debugging information would cost half a minute.
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+    change(&mut command);
+    let output = command.output().expect("systemd/package");
     assert!(
         output.status.success(),
         "systemd/package: {}",
