@@ -14,6 +14,9 @@ use super::package::{build_environment, documented_target, run_documented_build}
 /// The target of the documented command, and what it needs.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
+/// A unit of the client.
+const CHECK: &str = "wallclock-check.service";
+
 /// The list of the installed archive.
 const RECORD: &str = "/usr/local/share/wallclock/files";
 
@@ -288,7 +291,14 @@ fn archive_is_upgraded_under_load_and_removed() {
     let examples = machine.sh("ls /usr/local/share/doc/wallclock /usr/local/share/doc/*/examples");
     assert!(examples.contains("new\n") && !examples.contains(".nft"));
 
+    // The check fails, because no server is set.
     machine.run(&["systemctl", "enable", INSTANCE]);
+    assert!(
+        !machine
+            .try_run(&["systemctl", "start", CHECK])
+            .status
+            .success()
+    );
     run_documented(&machine, documents::REMOVE_ARCHIVE);
     machine.sh("rm /etc/default/wallclockd");
     assert_eq!(machine.sh(find), before);
