@@ -246,6 +246,27 @@ fn installed_units_verify_and_files_are_in_place() {
 }
 
 #[test]
+fn service_of_firewalld_is_the_port_of_the_server() {
+    if support::skip_without(&["python3"]) {
+        return;
+    }
+    let script = "import xml.etree.ElementTree as xml\n\
+                  service = xml.parse('systemd/wallclock.xml').getroot()\n\
+                  print(service.tag, *(port.attrib for port in service.iter('port')))";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("python3");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "service {'protocol': 'udp', 'port': '9527'}\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
 fn links_of_packaged_documents_work() {
     let Some(machine) = Machine::boot() else {
         return;
