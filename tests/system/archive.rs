@@ -320,8 +320,8 @@ fn image_of_the_server_runs_in_a_container() {
     let Some(archive) = archive() else {
         return;
     };
-    // Neither podman's file systems nor its limits are what is tested, and they may need rights that
-    // this machine lacks.
+    // Neither podman's file systems nor its limits are what is tested, and they may need rights
+    // that this machine lacks.
     machine.write(
         "/etc/containers/storage.conf",
         "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers\"\ngraphroot = \"/tmp/containers\"\n",
