@@ -24,6 +24,9 @@ const RECORD: &str = "/usr/local/share/wallclock/files";
 /// skipped test and returns `None`.
 fn archive() -> Option<PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if support::skip_without(&["find", "grep", "gzip", "sed", "tar"]) {
+        return None;
+    }
     let built = BUILT.get_or_init(|| {
         if !cfg!(target_arch = "x86_64") || !has_target() {
             return None;
@@ -211,7 +214,26 @@ fn archive_is_installed_into_an_image_without_root() {
         }
     }
     install(&["--remove"]);
+    install(&["--remove"]);
     assert_eq!(find(), [""; 0]);
+
+    // Beside a package, with a wrong option.
+    fs::create_dir_all(image.join("usr/bin")).expect("a directory");
+    fs::write(image.join("usr/bin/wallclock"), "").expect("a program");
+    for (arguments, status, message) in [
+        (&[][..], 1, "remove that installation first"),
+        (&["--remvoe"], 2, "usage: "),
+    ] {
+        let output = Command::new(unpacked.join("install"))
+            .args(arguments)
+            .env("DESTDIR", &image)
+            .output()
+            .expect("install");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{error}");
+        assert!(error.contains(message), "{error}");
+        assert_eq!(find(), ["./usr/bin/wallclock"]);
+    }
 }
 
 #[test]
@@ -230,6 +252,14 @@ fn archive_is_upgraded_under_load_and_removed() {
     documented(documents::UNPACK_ARCHIVE);
     let find = "find /etc /usr /var /run -name '*wallclock*' -not -path '/usr/src/*' | sort";
     let before = machine.sh(find);
+
+    // As a user, nothing.
+    machine.sh("cp -r /root/wallclock-*-musl /tmp/archive");
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups /tmp/archive/install";
+    machine.sh(&format!(
+        "! {user} 2>/tmp/error && grep -q 'not root' /tmp/error"
+    ));
+    assert_eq!(machine.sh(find), before);
 
     // Without systemd only programs and documents, and nothing in /etc.
     machine.sh("mv /usr/bin/systemctl /root/systemctl");
