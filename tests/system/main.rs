@@ -7,12 +7,14 @@
 
 // Tests, by subject.
 mod access;
+mod archive;
 mod check;
 mod client;
 mod install;
 mod options;
 mod quick_start;
 mod restart;
+mod rpm;
 mod sandbox;
 mod status;
 mod wait;
