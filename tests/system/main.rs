@@ -14,6 +14,7 @@ mod options;
 mod quick_start;
 mod restart;
 mod sandbox;
+mod several;
 mod status;
 mod wait;
 
