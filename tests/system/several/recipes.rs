@@ -110,7 +110,11 @@ fn chronyd_accepts_the_lines_for_an_island() {
     let file = folder.path().join("chrony.conf");
     std::fs::write(&file, &lines).expect("a file");
     // It prints the configuration and ends.
-    let output = Command::new("chronyd").arg("-p").arg("-f").arg(&file).output();
+    let output = Command::new("chronyd")
+        .arg("-p")
+        .arg("-f")
+        .arg(&file)
+        .output();
     let output = output.expect("chronyd");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), lines);
@@ -126,8 +130,6 @@ fn server_in_a_tunnel_answers_only_there() {
     let edit = documents::EDIT_SOCKET.line();
     assert_documented(edit);
     machine.edit(edit, &block_with("ListenDatagram=10.9.0.1:9527"));
-    let allow = block_with("WALLCLOCKD_ALLOW=10.9.0.0/24");
-    machine.write("/etc/default/wallclockd", &allow);
     // The tunnel does not exist yet.
     run_documented(&machine, documents::RESTART_SOCKET);
 
@@ -139,12 +141,17 @@ fn server_in_a_tunnel_answers_only_there() {
     peer.ip("link set wg0 up");
     let inside = host_socket(peer.pid(), "10.9.0.1:9527");
     assert_answered(&inside, "a host in the tunnel");
+    let other = lan.socket(1, &format!("{V4}:9527"));
+    assert_ignored(&other, &inside, "the address outside of the tunnel");
 
-    let outside = lan.socket(1, &format!("{V4}:9527"));
-    assert_ignored(&outside, &inside, "the address outside of the tunnel");
     // The kernel accepts packets to any of its addresses on each interface.
     ip(lan.pid(1), &format!("route add 10.9.0.1/32 via {V4}"));
     let outside = lan.socket(1, "10.9.0.1:9527");
+    assert_answered(&outside, "a host outside of the tunnel, without a list");
+    let allow = block_with("WALLCLOCKD_ALLOW=10.9.0.0/24");
+    machine.write("/etc/default/wallclockd", &allow);
+    run_documented(&machine, documents::RESTART_SOCKET);
+    assert_answered(&inside, "a host in the tunnel, with the list");
     assert_ignored(&outside, &inside, "a host outside of the tunnel");
 }
 
@@ -208,8 +215,11 @@ fn firewalld_admits_the_service_and_vrrp() {
         return;
     };
     let lan = Lan::new(&machine);
-    // Other tests need no D-Bus, so it is masked.
-    machine.sh("rm /etc/systemd/system/dbus.*; systemctl daemon-reload; systemctl start firewalld");
+    // Other tests need no D-Bus, so it is masked. The test host may have masked its firewalld.
+    machine.sh("cd /etc/systemd/system; rm -f dbus.socket dbus.service firewalld.service");
+    machine.sh("systemctl daemon-reload; systemctl start firewalld");
+    // firewalld has its name on the bus before it has loaded its rules.
+    assert_eq!(machine.run(&["firewall-cmd", "--state"]), "running\n");
     let host = lan.socket(1, &format!("{V4}:9527"));
     let local = local_socket(&machine, "127.0.0.1:9527");
     assert_ignored(&host, &local, "a host, before the service is added");
