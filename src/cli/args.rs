@@ -134,7 +134,7 @@ fn without_empty_variables(command: Command) -> Command {
 }
 
 /// Returns the first paragraph of clap's message and its tips as one line. The rest is a reminder
-/// of `--help`.
+/// of `--help`. The tip to pass an unknown option as a value is left out: it is never meant so.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
@@ -143,7 +143,8 @@ fn one_line(error: &clap::Error) -> String {
         .split_whitespace()
         .collect();
     let mut line = words.join(" ");
-    for tip in text.lines().filter_map(|line| line.strip_prefix("  tip: ")) {
+    let tips = text.lines().filter_map(|line| line.strip_prefix("  tip: "));
+    for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
         line.push_str("; ");
         line.push_str(tip);
     }

@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clocks::{raw_time, read_clocks, sleep_until};
-use super::query::{QueryError, UdpClient, random_wait};
+use super::query::{QueryError, UdpClient, random_wait, within};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
@@ -30,8 +30,16 @@ pub enum MeasureError {
     /// The response to `%s` is not a number of seconds.
     #[error("the response {0:?} is not a number of seconds")]
     NoSeconds(String),
-    /// The deadline was over before the first response.
-    #[error("no response before the deadline")]
+    /// No request was responded to in time.
+    #[error("no response{}: {tries}", within(*waited))]
+    NoResponse {
+        /// The time since the first request.
+        waited: Duration,
+        /// How many requests there were.
+        tries: String,
+    },
+    /// The deadline was over before the first request.
+    #[error("no time to measure it before the deadline")]
     Deadline,
     /// The thread that measures the server could not be created.
     #[error("create a thread to measure it")]
@@ -236,6 +244,7 @@ pub fn measure(
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
     let mut measurement = Measurement::new(config);
     let mut last_error = MeasureError::Deadline;
+    let start = Instant::now();
     while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
         sleep_until(at);
         let timeout = match measurement.may_shorten_timeout() {
@@ -255,9 +264,12 @@ pub fn measure(
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(error @ MeasureError::Query(QueryError::Timeout(_))) => {
+            Err(MeasureError::Query(QueryError::Timeout)) => {
                 measurement.add_loss();
-                last_error = error;
+                last_error = MeasureError::NoResponse {
+                    waited: start.elapsed(),
+                    tries: client.describe_tries(),
+                };
             }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),

@@ -43,6 +43,9 @@ static PROGRESS: Mutex<Option<Instant>> = Mutex::new(None);
 /// Minimum time between two measurements of a monitoring plugin that has no status yet.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// With less time left before a deadline than this, there is no further measurement.
+const MIN_TIME_LEFT: Duration = Duration::from_millis(100);
+
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
     let offset_args = &args.offset_args;
@@ -55,7 +58,7 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         });
     }
     if !args.command.is_empty() {
-        return Err(Error::FormatWithOffset);
+        return Err(Error::CommandWithoutWait);
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
@@ -146,17 +149,33 @@ impl OffsetCommand {
     }
 
     /// Measures all servers until the status of a monitoring plugin is not UNKNOWN, or until the
-    /// time limit.
+    /// time limit. Then the result is the offset with the smallest bound, or the last failure: the
+    /// last measurement may have been cut short.
     fn run_until_status(&mut self, limits: Limits) -> Report {
         let deadline = Instant::now() + self.time_limit;
+        let bound = |report: &Report| report.agreed().map(|offset| offset.bound());
+        let mut best: Option<Report> = None;
         loop {
-            let next = Instant::now() + REPEAT_INTERVAL;
+            let start = Instant::now();
             let report = self.run_until(deadline);
             let (status, _) = report.check(limits);
-            if status != Status::Unknown || next.max(Instant::now()) >= deadline {
+            if status != Status::Unknown {
                 return report;
             }
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            let is_better = match (best.as_ref().and_then(bound), bound(&report)) {
+                (Some(best), Some(new)) => new <= best,
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            let best = match is_better {
+                true => best.insert(report),
+                false => best.get_or_insert(report),
+            };
+            let pause = REPEAT_INTERVAL.saturating_sub(start.elapsed());
+            let Some(pause) = pause_before(Some(deadline), pause) else {
+                return best.clone();
+            };
+            thread::sleep(pause);
         }
     }
 
@@ -233,6 +252,17 @@ impl OffsetCommand {
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     }
+}
+
+/// Returns the pause before the next measurement, `None` if the deadline leaves no time for one. A
+/// pause is at most half of the time that is left, so that the last measurement is not long before
+/// the deadline.
+pub fn pause_before(deadline: Option<Instant>, pause: Duration) -> Option<Duration> {
+    let Some(deadline) = deadline else {
+        return Some(pause);
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    (left >= MIN_TIME_LEFT).then_some(pause.min(left / 2))
 }
 
 /// Shows the bound on the terminal that standard error is, unless that was updated just now.

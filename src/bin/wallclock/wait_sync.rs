@@ -10,7 +10,7 @@ use wallclock::report::units::format_duration;
 use crate::args::{Args, DEADLINE};
 use crate::command;
 use crate::error::Error;
-use crate::offset::OffsetCommand;
+use crate::offset::{OffsetCommand, pause_before};
 use crate::output::print_info;
 
 /// The shortest and the longest time between two measurements.
@@ -40,11 +40,9 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
         }
         // Machines that start together do not ask together.
         let pause = random_wait(interval);
-        if let Some(end) = end
-            && Instant::now() + pause >= end
-        {
+        let Some(pause) = pause_before(end, pause) else {
             return Err(Error::NotSynchronised(format_duration(limit), state));
-        }
+        };
         thread::sleep(pause);
         interval = (2 * interval).min(max_interval);
     }

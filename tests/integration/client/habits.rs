@@ -83,6 +83,48 @@ fn time_that_was_waited_is_shown() {
 }
 
 #[test]
+fn other_datagrams_of_a_server_are_counted() {
+    let (address, _requests) = start_server(|_, _| vec![b"hello world".to_vec()]);
+    let stderr = stderr_of(&["-s", &address, "-t", "0.2"], 3);
+    let end = format!(" s: {address}: 3 tries, 3 late or wrong responses\n");
+    assert!(stderr.ends_with(&end), "{stderr}");
+}
+
+#[test]
+fn last_of_an_option_counts() {
+    let (_daemon, address) = start_daemon();
+    let address = address.to_string();
+    // As an alias with `-t 0.1` is used.
+    let arguments = ["-t", "0.1", "-s", &address, "-u", "-t", "60", "-u", "%Z"];
+    let (output, _) = run(wallclock().args(arguments));
+    assert_eq!(parts(&output), (Some(0), "UTC\n", ""));
+}
+
+#[test]
+fn negative_number_is_a_wrong_value() {
+    for option in [
+        "-t",
+        "-r",
+        "--count",
+        "--samples",
+        "--deadline",
+        "--max-slew",
+    ] {
+        let stderr = stderr_of(&[option, "-1"], 2);
+        assert!(stderr.contains("invalid value '-1'"), "{stderr}");
+    }
+}
+
+#[test]
+fn option_of_date_has_no_wrong_tip() {
+    for option in ["-I", "-R", "-d", "--host"] {
+        let stderr = stderr_of(&[option], 2);
+        assert!(stderr.contains(option), "{stderr}");
+        assert!(!stderr.contains("as a value"), "{stderr}");
+    }
+}
+
+#[test]
 fn list_of_servers_may_have_spaces_and_a_last_comma() {
     let (_daemon, address) = start_daemon();
     let (_closed, closed) = closed_port();
