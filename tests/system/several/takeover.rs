@@ -375,7 +375,7 @@ fn assert_takeover(unicast: bool, failures: &[Failure]) {
         servers[active].fail(failure);
         client.wait_for_server(start, &[other]);
         if let Failure::KeepalivedKilled = failure {
-            // Both hosts have the addresses now, and a client that looks for them anew finds either.
+            // Both hosts have the addresses now. A client that looks for them anew finds either.
             assert_eq!(servers.each_ref().map(Server::shared_addresses), [2, 2]);
             client_host.ip("neigh flush dev eth0");
             client.wait_for_answers(Instant::now(), 20);
