@@ -74,7 +74,8 @@ pub fn ip(pid: u32, arguments: &str) {
     assert!(status.success(), "ip {arguments}: {status}");
 }
 
-/// A command in the network namespace of a process. It ends with the test.
+/// A command in the network namespace of a process, without settings from the environment. It ends
+/// with the test.
 pub fn command_in(pid: u32, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("nsenter");
     command
@@ -82,6 +83,7 @@ pub fn command_in(pid: u32, program: impl AsRef<OsStr>) -> Command {
         .args(["setpriv", "--pdeathsig", "KILL"])
         .arg(program)
         .stdin(Stdio::null());
+    remove_settings(&mut command);
     command
 }
 
@@ -101,13 +103,18 @@ pub fn shell_in(pid: u32, line: &str) -> Command {
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC0")
         .stdin(Stdio::null());
+    remove_settings(&mut command);
+    command
+}
+
+/// Removes the settings of the environment from a command.
+fn remove_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("WALLCLOCK") || text == "RUST_LOG" {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// A socket in a namespace, connected to `server`, with a buffer for every response.

@@ -55,7 +55,6 @@ fn debian_package(program: &str) -> Option<&'static str> {
         "cc" => Some("gcc"),
         "chronyc" | "chronyd" => Some("chrony"),
         "find" => Some("findutils"),
-        "firewall-cmd" => Some("firewalld"),
         "ip" => Some("iproute2"),
         "man" => Some("man-db"),
         "nc" => Some("netcat-openbsd"),

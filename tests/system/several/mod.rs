@@ -45,13 +45,7 @@ fn daemon_command(host: &Namespace, name: &str, settings: &str) -> Command {
     let mut command = command_in(host.pid(), program("wallclockd"));
     command
         .args(["--listen", "[::]:9527"])
-        .env("TZ", format!("{name}0"));
-    for (variable, _) in std::env::vars_os() {
-        let text = variable.to_string_lossy();
-        if text.starts_with("WALLCLOCK") || text == "RUST_LOG" {
-            command.env_remove(variable);
-        }
-    }
-    command.envs(settings.lines().filter_map(|line| line.split_once('=')));
+        .env("TZ", format!("{name}0"))
+        .envs(settings.lines().filter_map(|line| line.split_once('=')));
     command
 }
