@@ -22,10 +22,10 @@ pub enum EndpointError {
     #[error("no host")]
     NoHost,
     /// The host is a number: getaddrinfo(3) would read 80 as the address 0.0.0.80.
-    #[error("{0:?} is no host; for a port, give the host too, as in HOST:{0}")]
+    #[error("\"{0}\" is no host; for a port, give the host too, as in HOST:{0}")]
     Number(String),
     /// The text after the last colon is not a port.
-    #[error("{0:?} is not a port (0 to 65535)")]
+    #[error("\"{0}\" is not a port (0 to 65535)")]
     Port(String),
     /// A bracket is missing, or the text after it is not a colon and a port.
     #[error("brackets enclose an IPv6 address, as in [::1]:9527")]
@@ -37,7 +37,7 @@ pub enum EndpointError {
     #[error("{0} has no interface: only a link-local address has one, as fe80::1%eth0")]
     Interface(Ipv6Addr),
     /// A host with colons that is no IPv6 address.
-    #[error("{0:?} is no host: only an IPv6 address has colons")]
+    #[error("\"{0}\" is no host: only an IPv6 address has colons")]
     Address(String),
     /// A character that no host has: the text is a URL, or a list with spaces.
     #[error("{0:?} is no host: there is {1:?} in it")]

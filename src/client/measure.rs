@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::clocks::{raw_time, read_clocks, sleep_until};
 use super::query::{QueryError, UdpClient, random_wait, within};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
+use crate::error::printable;
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
     ServerClock,
@@ -28,7 +29,7 @@ pub enum MeasureError {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// The response to `%s` is not a number of seconds.
-    #[error("the response {0:?} is not a number of seconds")]
+    #[error("the response \"{0}\" is not a number of seconds")]
     NoSeconds(String),
     /// No request was responded to in time.
     #[error("no response{}: {tries}", within(*waited))]
@@ -286,9 +287,9 @@ fn take_sample(
 ) -> Result<Sample, MeasureError> {
     let format = Format::parse(measurement.request().as_bytes())?;
     let response = client.query(&format, timeout)?;
-    let text = String::from_utf8_lossy(&response.text);
-    let Some(server_time) = measurement.parse(&text) else {
-        return Err(MeasureError::NoSeconds(text.into_owned()));
+    let text = std::str::from_utf8(&response.text).ok();
+    let Some(server_time) = text.and_then(|text| measurement.parse(text)) else {
+        return Err(MeasureError::NoSeconds(printable(&response.text)));
     };
     Ok(Sample {
         sent_at: response.sent_at,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
-use crate::error::error_chain;
+use crate::error::{error_chain, printable};
 use crate::offset::Nanos;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
@@ -233,39 +233,6 @@ pub fn parse_response<'a>(
     // earlier try, gives the same reason as that of this try would.
     let reason = response.strip_prefix(ERROR_PREFIX.as_bytes())?;
     Some(Err(QueryError::Refused(printable(reason))))
-}
-
-/// Decodes a server's bytes for a terminal. Each byte of a control character, of a character that
-/// changes the direction of the text, and of what is not UTF-8, becomes `\xHH`.
-pub fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_harmful(character) {
-                escape(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
-            } else {
-                text.push(character);
-            }
-        }
-        escape(chunk.invalid(), &mut text);
-    }
-    text
-}
-
-/// Whether a character does more on a terminal than to be shown: a control character (C0, DEL, C1),
-/// a separator of lines, or a control of the direction, which can show digits in another order.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
-}
-
-fn escape(bytes: &[u8], text: &mut String) {
-    for byte in bytes {
-        text.push_str(&format!("\\x{byte:02x}"));
-    }
 }
 
 /// Generates a tag: 64 random bits in hexadecimal, then a `|`.

@@ -546,7 +546,7 @@ pub fn is_plugin(arguments: impl Iterator<Item = OsString>) -> bool {
 /// Whether a format without a directive is rather a server, which takes an option.
 fn looks_like_host(text: &str) -> bool {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
+    !text.starts_with('-') && text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
 }
 
 /// Parses a time-out or an interval: more than 0, at most a day.

@@ -29,13 +29,10 @@ use crate::feed::Feed;
 use crate::output::{print, print_error, print_line, print_status, show, write_line};
 use crate::servers;
 use crate::signals::on_signal;
-use crate::terminal::{self, localize};
+use crate::terminal::{self, CLEAR_LINE, localize};
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Deletes the line of the cursor, with the progress and with the `^C` that a terminal shows.
-const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// When the progress on the terminal was last updated; `None` if there is none.
 static PROGRESS: Mutex<Option<Instant>> = Mutex::new(None);
@@ -172,10 +169,9 @@ impl OffsetCommand {
                 false => best.get_or_insert(report),
             };
             let pause = REPEAT_INTERVAL.saturating_sub(start.elapsed());
-            let Some(pause) = pause_before(Some(deadline), pause) else {
+            if !pause_before(Some(deadline), pause) {
                 return best.clone();
-            };
-            thread::sleep(pause);
+            }
         }
     }
 
@@ -254,15 +250,20 @@ impl OffsetCommand {
     }
 }
 
-/// Returns the pause before the next measurement, `None` if the deadline leaves no time for one. A
-/// pause is at most half of the time that is left, so that the last measurement is not long before
-/// the deadline.
-pub fn pause_before(deadline: Option<Instant>, pause: Duration) -> Option<Duration> {
+/// Sleeps until the next measurement. Returns whether the deadline leaves time for one. A pause is
+/// at most half of the time that is left, so that the last measurement is shortly before the
+/// deadline.
+pub fn pause_before(deadline: Option<Instant>, pause: Duration) -> bool {
     let Some(deadline) = deadline else {
-        return Some(pause);
+        thread::sleep(pause);
+        return true;
     };
-    let left = deadline.saturating_duration_since(Instant::now());
-    (left >= MIN_TIME_LEFT).then_some(pause.min(left / 2))
+    let time_left = || deadline.saturating_duration_since(Instant::now());
+    if time_left() < MIN_TIME_LEFT {
+        return false;
+    }
+    thread::sleep(pause.min(time_left() / 2));
+    !time_left().is_zero()
 }
 
 /// Shows the bound on the terminal that standard error is, unless that was updated just now.
@@ -279,7 +280,7 @@ fn show_progress(server: SocketAddr, bound: Nanos) {
         .map(|text| localize(&text).into_owned())
         .find(|text| text.chars().count() < columns);
     if let Some(text) = text {
-        show(&format!("\r{text}\x1b[K"));
+        show(&format!("{CLEAR_LINE}{text}"));
         *last_update = Some(Instant::now());
     }
 }

@@ -1,6 +1,5 @@
 //! The option `--wait-sync`: waits until this machine's clock is certainly close to the servers'.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use wallclock::client::query::random_wait;
@@ -39,11 +38,9 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
             print_info(format!("waiting for an offset within {limit}: {state}"));
         }
         // Machines that start together do not ask together.
-        let pause = random_wait(interval);
-        let Some(pause) = pause_before(end, pause) else {
+        if !pause_before(end, random_wait(interval)) {
             return Err(Error::NotSynchronised(format_duration(limit), state));
-        };
-        thread::sleep(pause);
+        }
         interval = (2 * interval).min(max_interval);
     }
 }
