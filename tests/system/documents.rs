@@ -126,6 +126,16 @@ documented! {
     EDIT_MIDNIGHT_TIMER = "systemctl edit --full --force read-database.timer";
     ENABLE_MIDNIGHT = "systemctl enable --now read-database.timer";
     SET_CLOCK = "date -s \"@$(wallclock -s 10.0.0.1 +%s.%N)\"";
+
+    // Several clocks: `several`.
+    EDIT_KEEPALIVED = "systemctl edit keepalived";
+    ENABLE_KEEPALIVED = "systemctl enable keepalived";
+    RESTART_KEEPALIVED = "systemctl restart keepalived";
+    OFFSET_OF_ROOM = "wallclock -s 192.168.7.11 -s 192.168.7.12 -s 192.168.7.13 --offset";
+    ADD_SERVICE = "firewall-cmd --permanent --add-service=wallclock";
+    ADD_VRRP = "firewall-cmd --permanent --add-protocol=vrrp";
+    RELOAD_FIREWALLD = "firewall-cmd --reload";
+    TELL_SESSIONS = "echo WALLCLOCK_SERVER=192.168.7.10 >>/etc/environment";
 }
 
 fn read(document: &str) -> String {

@@ -16,6 +16,7 @@ mod quick_start;
 mod restart;
 mod rpm;
 mod sandbox;
+mod several;
 mod status;
 mod wait;
 
