@@ -44,7 +44,7 @@ enum StartError {
     },
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What is wrong with the addresses of a variable.
+    /// What is wrong with the addresses of a variable. Holds its name and value.
     #[error("{0}")]
     Variable(String, #[source] Box<StartError>),
     #[error(transparent)]

@@ -239,7 +239,7 @@ fn bad_environment_variable_is_named_with_its_value() {
         (
             "239.0.0.1",
             &[][..],
-            "] WALLCLOCKD_LISTEN: 239.0.0.1:9527 is a broadcast",
+            "] WALLCLOCKD_LISTEN=239.0.0.1: 239.0.0.1:9527 is a broadcast",
         ),
         (
             "127.0.0.1:0",

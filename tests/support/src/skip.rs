@@ -53,13 +53,13 @@ pub fn skip_without(programs: &[&str]) -> bool {
 fn debian_package(program: &str) -> Option<&'static str> {
     match program {
         "cc" => Some("gcc"),
-        "chronyc" => Some("chrony"),
+        "chronyc" | "chronyd" => Some("chrony"),
         "find" => Some("findutils"),
         "ip" => Some("iproute2"),
         "man" => Some("man-db"),
         "nc" => Some("netcat-openbsd"),
         "nft" => Some("nftables"),
-        "nsenter" | "setpriv" | "unshare" => Some("util-linux"),
+        "chrt" | "nsenter" | "setpriv" | "unshare" => Some("util-linux"),
         "script" => Some("bsdutils"),
         _ => None,
     }
