@@ -71,6 +71,16 @@ documented! {
     DAEMON_RELOAD = "systemctl daemon-reload";
     ENABLE = "systemctl enable --now wallclockd.socket wallclockd.service";
 
+    // RPM packages: `rpm`. The static archive and its image: `archive`.
+    RPM = "systemd/package rpm";
+    ARCHIVE = "systemd/package --target x86_64-unknown-linux-musl archive";
+    UNPACK_ARCHIVE = "tar -xzf wallclock-*-musl.tar.gz";
+    INSTALL_ARCHIVE = "wallclock-*-musl/install";
+    REMOVE_ARCHIVE = "/usr/local/share/wallclock/install --remove";
+    BUILD_IMAGE = "podman build --tag wallclockd wallclock-*-musl";
+    RUN_IMAGE = "podman run --detach --name wallclockd --network host --read-only --cap-drop all \
+                 wallclockd";
+
     // Status and log: `status`.
     STATUS = "systemctl status wallclockd";
     LOG = "journalctl -u wallclockd";
@@ -116,6 +126,16 @@ documented! {
     EDIT_MIDNIGHT_TIMER = "systemctl edit --full --force read-database.timer";
     ENABLE_MIDNIGHT = "systemctl enable --now read-database.timer";
     SET_CLOCK = "date -s \"@$(wallclock -s 10.0.0.1 +%s.%N)\"";
+
+    // Several clocks: `several`.
+    EDIT_KEEPALIVED = "systemctl edit keepalived";
+    ENABLE_KEEPALIVED = "systemctl enable keepalived";
+    RESTART_KEEPALIVED = "systemctl restart keepalived";
+    OFFSET_OF_ROOM = "wallclock -s 192.168.7.11 -s 192.168.7.12 -s 192.168.7.13 --offset";
+    ADD_SERVICE = "firewall-cmd --permanent --add-service=wallclock";
+    ADD_VRRP = "firewall-cmd --permanent --add-protocol=vrrp";
+    RELOAD_FIREWALLD = "firewall-cmd --reload";
+    TELL_SESSIONS = "echo WALLCLOCK_SERVER=192.168.7.10 >>/etc/environment";
 }
 
 fn read(document: &str) -> String {
