@@ -47,6 +47,8 @@ pub fn pack(runner: &[&str], target: &Path, revision: u32, change: impl Fn(&mut 
         .args(&line[1..])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
+        // A commit between two calls must not change the date.
+        .env("SOURCE_DATE_EPOCH", "1795262816")
         // To compress programs with debugging information would cost half a minute.
         .env("DPKG_DEB_COMPRESSOR_TYPE", "none");
     change(&mut command);

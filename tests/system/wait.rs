@@ -137,7 +137,7 @@ fn program_starts_at_midnight_of_the_servers_clock() {
     assert_eq!(machine.property(DATABASE, "Result"), "success");
     let log = machine.journal(&["--unit", DATABASE]);
     assert!(
-        log.contains("waiting until ") && log.contains(" 00:00:00 -"),
+        log.contains("waiting until ") && log.contains(" 00:00:00-"),
         "{log}"
     );
     let started = machine.sh("cat /run/read-database");
