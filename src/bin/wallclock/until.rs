@@ -250,7 +250,10 @@ mod tests {
         assert_eq!(report.agreed().map(|it| it.bound()), Some(1_001));
         let both = vec![host("a", 2 * SECOND), host("b", SECOND)];
         assert_eq!(report_as_of_responses(both, 3 * SECOND).now().after, SECOND);
-        assert_eq!(report_as_of_responses(Vec::new(), SECOND).now().after, SECOND);
+        assert_eq!(
+            report_as_of_responses(Vec::new(), SECOND).now().after,
+            SECOND
+        );
     }
 
     #[test]
