@@ -625,7 +625,8 @@ mod tests {
         let window_end = edge - result.estimate.aged_to(now).low();
         let window = result.estimate.aged_to(window_end);
         let start = edge - window.high();
-        assert_eq!(at, start - window.width() / 32 - 2 * 30 * MICRO);
+        let lead = window.width() / 32 + 2 * 30 * MICRO + WAKE_UP;
+        assert_eq!(at, start - lead);
         assert!((edge - 50 * MILLI..edge).contains(&at), "{at}");
     }
 
