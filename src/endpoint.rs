@@ -22,10 +22,10 @@ pub enum EndpointError {
     #[error("no host")]
     NoHost,
     /// The host is a number: getaddrinfo(3) would read 80 as the address 0.0.0.80.
-    #[error("{0:?} is no host; for a port, give the host too, as in [::]:{0}")]
+    #[error("\"{0}\" is no host; for a port, give the host too, as in HOST:{0}")]
     Number(String),
     /// The text after the last colon is not a port.
-    #[error("{0:?} is not a port (0 to 65535)")]
+    #[error("\"{0}\" is not a port (0 to 65535)")]
     Port(String),
     /// A bracket is missing, or the text after it is not a colon and a port.
     #[error("brackets enclose an IPv6 address, as in [::1]:9527")]
@@ -37,8 +37,11 @@ pub enum EndpointError {
     #[error("{0} has no interface: only a link-local address has one, as fe80::1%eth0")]
     Interface(Ipv6Addr),
     /// A host with colons that is no IPv6 address.
-    #[error("{0:?} is no IPv6 address")]
+    #[error("\"{0}\" is no host: only an IPv6 address has colons")]
     Address(String),
+    /// A character that no host has: the text is a URL, or a list with spaces.
+    #[error("{0:?} is no host: there is {1:?} in it")]
+    Character(String, char),
 }
 
 impl Default for Endpoint {
@@ -61,6 +64,9 @@ impl FromStr for Endpoint {
         let (host, port) = split_port(text.trim())?;
         if host.is_empty() {
             return Err(EndpointError::NoHost);
+        }
+        if let Some(character) = host.chars().find(|it| is_never_in_a_host(*it)) {
+            return Err(EndpointError::Character(host.to_owned(), character));
         }
         if host.contains(':') {
             check_ipv6(host)?;
@@ -113,6 +119,10 @@ fn check_ipv6(host: &str) -> Result<(), EndpointError> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_never_in_a_host(character: char) -> bool {
+    character.is_whitespace() || character.is_control() || "/@#?,;".contains(character)
 }
 
 fn parse_port(digits: &str) -> Result<u16, EndpointError> {
@@ -248,6 +258,19 @@ mod tests {
     fn host_with_colons_is_an_ipv6_address() {
         for (text, host) in [("[::g]", "::g"), ("1:2:3", "1:2"), ("[::g%lo]", "::g%lo")] {
             let error = EndpointError::Address(host.to_owned());
+            assert_eq!(parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_or_a_list_is_no_host() {
+        for (text, host, character) in [
+            ("udp://10.0.0.1:5", "udp://10.0.0.1", '/'),
+            ("a:5 b:5", "a:5 b", ' '),
+            ("user@a", "user@a", '@'),
+            ("[::1 ]", "::1 ", ' '),
+        ] {
+            let error = EndpointError::Character(host.to_owned(), character);
             assert_eq!(parse(text), Err(error), "{text}");
         }
     }

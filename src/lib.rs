@@ -24,8 +24,8 @@
 //! | [`until`] | waiting for a time of a server's clock: when to read it; pure | offset |
 //! | [`client`] | requests, waits | protocol, offset, strftime, endpoint, error, until |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
-//! | [`cli`] | what both command lines share: arguments, logging, manual pages | clock, time |
-//! | [`error`] | an error and its causes in one line | |
+//! | [`cli`] | what both command lines share: arguments, logging, manuals | clock, error, time |
+//! | [`error`] | errors, and the text of others, in one line | |
 //!
 //! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit.
 //!

@@ -3,9 +3,13 @@
 use std::env;
 use std::error::Error as _;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Command, Parser};
+
+use crate::error::printable;
 
 /// The exit status for wrong usage.
 pub const USAGE_STATUS: u8 = 2;
@@ -40,7 +44,8 @@ pub fn parse_args<A: Parser>() -> Result<A, ArgsError> {
         .map_err(|error| {
             if error.use_stderr() {
                 let line = variable_error(&command, error.kind());
-                ArgsError::Usage(line.unwrap_or_else(|| one_line(&error)))
+                let line = line.unwrap_or_else(|| one_line(&error));
+                ArgsError::Usage(printable(line.as_bytes()))
             } else {
                 ArgsError::Help(error)
             }
@@ -75,15 +80,25 @@ fn variable_error(command: &Command, kind: ErrorKind) -> Option<String> {
             .try_get_matches_from([command.get_name()])
             .err()
             .filter(|error| error.kind() == kind)?;
-        let reason = error
-            .source()
-            .map_or_else(|| one_line(&error), ToString::to_string);
-        Some(format!(
-            "{}={}: {reason}",
-            variable.display(),
-            value.to_string_lossy().escape_debug()
-        ))
+        let reason = match error.source() {
+            _ if kind == ErrorKind::InvalidUtf8 => "not UTF-8".to_owned(),
+            Some(reason) => reason.to_string(),
+            None => one_line(&error),
+        };
+        let value = printable(value.as_bytes());
+        Some(format!("{}={value}: {reason}", variable.display()))
     })
+}
+
+/// Returns the name of the variable that this option's value comes from; `None` if the command line
+/// has the option, or if both have not.
+pub fn variable_of<A: Parser>(option: &str) -> Option<String> {
+    let command = without_empty_variables(A::command());
+    let matches = command.clone().try_get_matches().ok()?;
+    let is_from_variable = matches.value_source(option) == Some(ValueSource::EnvVariable);
+    let mut options = command.get_arguments();
+    let option = options.find(|it| is_from_variable && it.get_id() == option)?;
+    Some(option.get_env()?.to_string_lossy().into_owned())
 }
 
 /// Describes the environment variables that have the prefix of the program's, but name no option:
@@ -101,10 +116,8 @@ pub fn unknown_variables<A: Parser>(prefix: &str) -> Vec<String> {
         .map(|name| {
             let suggestion = nearest(&name, &known, prefix.len());
             let suggestion = suggestion.map_or(String::new(), |known| format!("; {known} is one"));
-            format!(
-                "{} is ignored: no such option{suggestion}",
-                name.escape_debug()
-            )
+            let name = printable(name.as_bytes());
+            format!("{name} is ignored: no such option{suggestion}")
         })
         .collect()
 }
@@ -134,7 +147,7 @@ fn without_empty_variables(command: Command) -> Command {
 }
 
 /// Returns the first paragraph of clap's message and its tips as one line. The rest is a reminder
-/// of `--help`.
+/// of `--help`. The tip to pass an unknown option as a value is left out: it is never meant so.
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
@@ -143,7 +156,8 @@ fn one_line(error: &clap::Error) -> String {
         .split_whitespace()
         .collect();
     let mut line = words.join(" ");
-    for tip in text.lines().filter_map(|line| line.strip_prefix("  tip: ")) {
+    let tips = text.lines().filter_map(|line| line.strip_prefix("  tip: "));
+    for tip in tips.filter(|tip| !tip.starts_with("to pass ")) {
         line.push_str("; ");
         line.push_str(tip);
     }

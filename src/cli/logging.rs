@@ -10,6 +10,7 @@ use log::{Level, LevelFilter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::unix_now;
+use crate::error::printable;
 use crate::time::rfc3339;
 
 /// Starts logging to stderr at this level. RUST_LOG (env_logger's syntax) takes precedence; a wrong
@@ -39,7 +40,8 @@ pub fn start(level: LevelFilter) {
     }
     builder.init();
     if let Some(error) = wrong {
-        log::warn!("RUST_LOG={} is ignored: {error}", filters.escape_debug());
+        let line = format!("RUST_LOG={filters} is ignored: {error}");
+        log::warn!("{}", printable(line.as_bytes()));
     }
 }
 

@@ -10,8 +10,9 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::clocks::{raw_time, read_clocks, sleep_until};
-use super::query::{QueryError, UdpClient, random_wait};
+use super::query::{QueryError, UdpClient, random_wait, within};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
+use crate::error::printable;
 use crate::offset::{
     Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
     ServerClock,
@@ -28,10 +29,18 @@ pub enum MeasureError {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// The response to `%s` is not a number of seconds.
-    #[error("the response {0:?} is not a number of seconds")]
+    #[error("the response \"{0}\" is not a number of seconds")]
     NoSeconds(String),
-    /// The deadline was over before the first response.
-    #[error("no response before the deadline")]
+    /// No request was responded to in time.
+    #[error("no response{}: {tries}", within(*waited))]
+    NoResponse {
+        /// The time since the first request.
+        waited: Duration,
+        /// How many requests there were.
+        tries: String,
+    },
+    /// The deadline was over before the first request.
+    #[error("no time to measure it before the deadline")]
     Deadline,
     /// The thread that measures the server could not be created.
     #[error("create a thread to measure it")]
@@ -236,6 +245,7 @@ pub fn measure(
     let client = UdpClient::connect(server).map_err(MeasureError::Connect)?;
     let mut measurement = Measurement::new(config);
     let mut last_error = MeasureError::Deadline;
+    let start = Instant::now();
     while let Action::Send { at, timeout } = measurement.next_action(raw_time()) {
         sleep_until(at);
         let timeout = match measurement.may_shorten_timeout() {
@@ -255,9 +265,12 @@ pub fn measure(
             }
             // The next request asks for whole seconds.
             Err(error) if is_format_error(&error) && measurement.fall_back() => {}
-            Err(error @ MeasureError::Query(QueryError::Timeout(_))) => {
+            Err(MeasureError::Query(QueryError::Timeout)) => {
                 measurement.add_loss();
-                last_error = error;
+                last_error = MeasureError::NoResponse {
+                    waited: start.elapsed(),
+                    tries: client.describe_tries(),
+                };
             }
             Err(error @ MeasureError::Query(_)) => return measurement.result().ok_or(error),
             Err(error) => return Err(error),
@@ -274,9 +287,9 @@ fn take_sample(
 ) -> Result<Sample, MeasureError> {
     let format = Format::parse(measurement.request().as_bytes())?;
     let response = client.query(&format, timeout)?;
-    let text = String::from_utf8_lossy(&response.text);
-    let Some(server_time) = measurement.parse(&text) else {
-        return Err(MeasureError::NoSeconds(text.into_owned()));
+    let text = std::str::from_utf8(&response.text).ok();
+    let Some(server_time) = text.and_then(|text| measurement.parse(text)) else {
+        return Err(MeasureError::NoSeconds(printable(&response.text)));
     };
     Ok(Sample {
         sent_at: response.sent_at,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
-use crate::error::error_chain;
+use crate::error::{error_chain, printable};
 use crate::offset::Nanos;
 use crate::protocol::{ERROR_PREFIX, ErrorReason, MAX_REQUEST_LEN};
 use crate::strftime::Format;
@@ -35,15 +35,15 @@ const RECV_BUF_SIZE: usize = 65_536;
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// The server's error response.
-    #[error("{0}")]
+    #[error("refused: {0}")]
     Refused(String),
     /// A response with more `%` than the format produces: the server copies directives that it
     /// does not know.
     #[error("the server does not know this format, its response is \"{0}\"")]
     UnexpandedFormat(String),
     /// No response to this try in time.
-    #[error("no response within {} s", .0.as_secs_f64())]
-    Timeout(Duration),
+    #[error("no response in time")]
+    Timeout,
     /// The kernel did not send the request, or reported a closed port or an unreachable host.
     #[error(transparent)]
     Socket(#[from] io::Error),
@@ -58,7 +58,7 @@ impl QueryError {
         match self {
             QueryError::Refused(_) => !self.is_not_synchronised(),
             QueryError::UnexpandedFormat(_) => true,
-            QueryError::Timeout(_) | QueryError::Socket(_) | QueryError::Random(_) => false,
+            QueryError::Timeout | QueryError::Socket(_) | QueryError::Random(_) => false,
         }
     }
 
@@ -67,7 +67,7 @@ impl QueryError {
         match self {
             QueryError::Refused(reason) => *reason == ErrorReason::NotSynchronised.to_string(),
             QueryError::UnexpandedFormat(_)
-            | QueryError::Timeout(_)
+            | QueryError::Timeout
             | QueryError::Socket(_)
             | QueryError::Random(_) => false,
         }
@@ -81,6 +81,10 @@ pub struct UdpClient {
     socket: UdpSocket,
     server: SocketAddr,
     longest_round_trip: Cell<Duration>,
+    /// The requests so far.
+    requests: Cell<u32>,
+    /// The datagrams of the server that were no response to the request at that time.
+    dropped: Cell<u32>,
 }
 
 /// The response to a request.
@@ -112,12 +116,30 @@ impl UdpClient {
             socket,
             server,
             longest_round_trip: Cell::default(),
+            requests: Cell::default(),
+            dropped: Cell::default(),
         })
     }
 
     /// Returns the server's address.
     pub fn server(&self) -> SocketAddr {
         self.server
+    }
+
+    /// Returns what there was without a response in time: `3 tries, 1 late or wrong response`.
+    pub fn describe_tries(&self) -> String {
+        let plural = |count, one: &str, more: &str| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {more}"),
+        };
+        let tries = plural(self.requests.get(), "try", "tries");
+        match self.dropped.get() {
+            0 => tries,
+            count => {
+                let dropped = plural(count, "late or wrong response", "late or wrong responses");
+                format!("{tries}, {dropped}")
+            }
+        }
     }
 
     /// Sends one request and waits for its response.
@@ -139,12 +161,13 @@ impl UdpClient {
         let mut buf = vec![0; RECV_BUF_SIZE];
         let start = Instant::now();
         let sent_at = raw_time();
+        self.requests.set(self.requests.get() + 1);
         self.socket.send(&request)?;
         let (mut wait, mut refusal) = (timeout, None);
         loop {
             let left = wait.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(refusal.unwrap_or(QueryError::Timeout(timeout)));
+                return Err(refusal.unwrap_or(QueryError::Timeout));
             }
             self.socket.set_read_timeout(Some(left))?;
             let length = match self.socket.recv(&mut buf) {
@@ -168,7 +191,9 @@ impl UdpClient {
                     wait = timeout.min(round_trip + doubt);
                     refusal = Some(error);
                 }
-                None | Some(Err(QueryError::Refused(_))) => {}
+                None | Some(Err(QueryError::Refused(_))) => {
+                    self.dropped.set(self.dropped.get().saturating_add(1));
+                }
                 Some(text) => {
                     let longest = self.longest_round_trip.get().max(round_trip);
                     self.longest_round_trip.set(longest);
@@ -208,39 +233,6 @@ pub fn parse_response<'a>(
     // earlier try, gives the same reason as that of this try would.
     let reason = response.strip_prefix(ERROR_PREFIX.as_bytes())?;
     Some(Err(QueryError::Refused(printable(reason))))
-}
-
-/// Decodes a server's bytes for a terminal. Each byte of a control character, of a character that
-/// changes the direction of the text, and of what is not UTF-8, becomes `\xHH`.
-pub fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_harmful(character) {
-                escape(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
-            } else {
-                text.push(character);
-            }
-        }
-        escape(chunk.invalid(), &mut text);
-    }
-    text
-}
-
-/// Whether a character does more on a terminal than to be shown: a control character (C0, DEL, C1),
-/// a separator of lines, or a control of the direction, which can show digits in another order.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
-}
-
-fn escape(bytes: &[u8], text: &mut String) {
-    for byte in bytes {
-        text.push_str(&format!("\\x{byte:02x}"));
-    }
 }
 
 /// Generates a tag: 64 random bits in hexadecimal, then a `|`.
@@ -314,7 +306,7 @@ pub enum ClientError {
         source: QueryError,
     },
     /// No server responded.
-    #[error("no response{}: {}", within(waited), failed.join("; "))]
+    #[error("no response{}: {}", waited.map_or(String::new(), within), failed.join("; "))]
     NoResponse {
         /// How long it took, if any try took its time.
         waited: Option<Duration>,
@@ -323,9 +315,9 @@ pub enum ClientError {
     },
 }
 
-fn within(waited: &Option<Duration>) -> String {
-    let seconds = waited.map(|waited| waited.as_millis() as f64 / 1000.0);
-    seconds.map_or(String::new(), |seconds| format!(" within {seconds} s"))
+/// Formats how long there was no response.
+pub fn within(waited: Duration) -> String {
+    format!(" within {} s", waited.as_millis() as f64 / 1000.0)
 }
 
 /// An address that has not responded yet.
@@ -447,16 +439,12 @@ pub fn query(
         let server = candidate.server.clone();
         match candidate.query(wait) {
             Ok(response) => return Ok(response),
-            Err(QueryError::Timeout(_)) if candidate.tries < policy.attempts => {
+            Err(QueryError::Timeout) if candidate.tries < policy.attempts => {
                 candidates.left.push(candidate);
             }
-            Err(QueryError::Timeout(_)) => {
+            Err(QueryError::Timeout) => {
                 is_late = true;
-                let tries = match candidate.tries {
-                    1 => "1 try".to_owned(),
-                    tries => format!("{tries} tries"),
-                };
-                candidates.fail(&server, &tries);
+                candidates.fail(&server, &candidate.client.describe_tries());
             }
             Err(error @ (QueryError::Socket(_) | QueryError::Random(_))) => {
                 candidates.fail(&server, &error_chain(&error));

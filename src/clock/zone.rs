@@ -4,13 +4,14 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 use tz::timezone::{LocalTimeType, TimeZone, TransitionRule};
 
-use crate::error::{error_chain, escape_control};
+use crate::error::{error_chain, printable};
 
 /// The largest zone file that is read. A real one has less than 10 KiB.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -177,7 +178,7 @@ impl Zone {
             Ok(Some(rules)) if self.rules.as_ref() != Some(&rules) => {
                 log::info!(
                     "zone file {} changed: its new rules are in force",
-                    escape_control(&file.path.to_string_lossy())
+                    printable(file.path.as_os_str().as_bytes())
                 );
                 self.rules = Some(rules);
             }

@@ -124,6 +124,24 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// Whether another start fails in the same way until somebody acts: an address, a port in use
+    /// or what systemd passes is at fault.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            ListenError::PortInUse { .. }
+            | ListenError::OnlyInherited { .. }
+            | ListenError::NotUnicast { .. }
+            | ListenError::Inherited { .. } => true,
+            ListenError::Bind { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            ListenError::Create { source, .. } => source.raw_os_error() == Some(libc::EAFNOSUPPORT),
+            // A descriptor of O_PATH.
+            ListenError::Inspect { source, .. } => source.raw_os_error() == Some(libc::EBADF),
+            ListenError::Option { .. } | ListenError::Address { .. } => false,
+        }
+    }
+}
+
 impl Listener {
     /// Binds a UDP socket to each of these addresses, beside the inherited ones; `[::]` serves
     /// IPv4, too. An address that is given twice gets one socket, but port 0 is another port each

@@ -164,13 +164,16 @@ impl Screen {
     }
 }
 
+/// Units of numbers in a text.
+const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "ppm"];
+
 /// Breaks a text between words into lines of at most `width` characters. A longer word is broken
-/// too.
+/// too. Where the width suffices, a number stays with its unit and with the `±` before it.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut columns = 0;
-    for (index, word) in text.split(' ').enumerate() {
+    for (index, word) in words(text, width).iter().enumerate() {
         let space = usize::from(index > 0);
         let length = word.chars().count();
         if columns > 0 && columns + space + length > width {
@@ -191,6 +194,23 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// Splits a text at its spaces, but for those in a number with a unit.
+fn words(text: &str, width: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let is_unit = UNITS.contains(&word.trim_end_matches([',', ';']));
+        let last = words.last_mut().filter(|last| {
+            let is_joined = is_unit || last.ends_with('±') || last.ends_with("+/-");
+            is_joined && last.chars().count() + 1 + word.chars().count() <= width
+        });
+        match last {
+            Some(last) => *last += &format!(" {word}"),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 #[cfg(test)]
@@ -267,7 +287,7 @@ mod tests {
         for (columns, lines) in [
             (37, &["08:15:02  +0.000000000 s ± 5.00 us"][..]),
             (34, &["+0.000000000 s ± 5.00 us"]),
-            (20, &["+0.000000000 s ±", "5.00 us"]),
+            (20, &["+0.000000000 s", "± 5.00 us"]),
         ] {
             let shown = add(&mut Screen::default(), interval, "", size(columns, 24));
             assert_eq!(shown.lines().collect::<Vec<_>>(), lines, "{columns}");
@@ -354,6 +374,32 @@ mod tests {
             shown,
             "08:15:02  no offset from 1 server;\n127.0.0.1:9527: Connection refused"
         );
+    }
+
+    #[test]
+    fn numbers_stay_with_their_units() {
+        let text = "2 measurements: -0.5 to +0.5 s, at best ± 20.6 us";
+        let lines = [
+            (
+                46,
+                &["2 measurements: -0.5 to +0.5 s, at best", "± 20.6 us"][..],
+            ),
+            (
+                28,
+                &["2 measurements: -0.5 to", "+0.5 s, at best ± 20.6 us"],
+            ),
+            (
+                8,
+                &[
+                    "2", "measurem", "ents:", "-0.5 to", "+0.5 s,", "at best", "± 20.6", "us",
+                ],
+            ),
+        ];
+        for (width, expected) in lines {
+            assert_eq!(wrap(text, width), expected, "{width}");
+        }
+        assert_eq!(wrap("best +/- 3 ms", 10), ["best", "+/- 3 ms"]);
+        assert_eq!(wrap("from 1 to 9.5 ppm", 14), ["from 1 to", "9.5 ppm"]);
     }
 
     #[test]

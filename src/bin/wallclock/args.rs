@@ -31,7 +31,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Sends a strftime format over UDP to wallclockd, or to another server that responds to strftime
 /// formats, and prints the time from its response.
 #[derive(Debug, Parser)]
-#[command(name = "wallclock", version, after_long_help = AFTER_HELP)]
+#[command(name = "wallclock", version, after_long_help = AFTER_HELP, args_override_self = true)]
 pub struct Args {
     /// Format, as in strftime(3) and date(1); a leading + is allowed [default: %Y-%m-%d %X]
     // No value_hint: with a hint that only shows a message, zsh completes no options any more.
@@ -41,7 +41,9 @@ pub struct Args {
     /// Server to query, as HOST, HOST:PORT or [V6]:PORT; may be repeated, tried in order [default:
     /// 127.0.0.1:9527]
     ///
-    /// The default port is 9527. In the environment, commas separate several servers.
+    /// The default port is 9527. Commas separate several servers, in the environment too. A
+    /// link-local address has its interface: fe80::1%eth0. The option takes the place of the
+    /// variable.
     #[arg(
         short,
         long,
@@ -52,13 +54,14 @@ pub struct Args {
     )]
     server: Vec<EndpointList>,
 
-    /// Time-out for one try; one that is not the last ends after a random part of it, at least half
+    /// Time-out for one try; every try but the last waits a random part of it, at least half
     #[arg(
         short,
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
         value_parser = seconds,
+        allow_negative_numbers = true,
         default_value = "1"
     )]
     timeout: Duration,
@@ -70,6 +73,7 @@ pub struct Args {
         value_name = "N",
         value_hint = ValueHint::Other,
         value_parser = value_parser!(u32).range(..=1000),
+        allow_negative_numbers = true,
         default_value_t = 2
     )]
     retries: u32,
@@ -95,7 +99,7 @@ pub struct Args {
     #[command(flatten)]
     pub wait_args: WaitArgs,
 
-    /// With --until or --wait-sync: become COMMAND when the wait is over
+    /// With --until or --wait-sync, after a --: run COMMAND when the wait is over
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
@@ -110,22 +114,24 @@ pub struct Args {
 pub struct OffsetArgs {
     /// Print how far each server's clock is ahead of this one, with a bound that is certain
     ///
-    /// All servers are measured at the same time. With several servers a last line shows what the
-    /// majority agrees on. Each has one vote, on which the addresses of its name agree. Every
-    /// option below implies this one.
+    /// It is certain while the server's clock keeps to --max-slew and --tick. All servers are
+    /// measured at the same time. With several servers a last line shows what the majority agrees
+    /// on: each server has one vote, however many addresses its name has. The options below
+    /// imply this one, except those that need --watch or --until.
     #[arg(long)]
     pub offset: bool,
 
     /// Take N samples from each server, at most N from one that supports only whole seconds
     ///
-    /// With fewer than 3, a server with a round trip below 0.1 ms can't show that its clock is not
-    /// coarse, and the bound is wider by --tick. Default: 8; of whole seconds as many as narrow the
-    /// bound, 15 to 60 in 2 to 4 s.
+    /// The default is 8. Whole seconds take about 20 to 80 samples in 2 to 6 s: as many as narrow
+    /// the bound. With fewer than 3 samples and a round trip below 0.1 ms, the server's clock may
+    /// be coarse, so the bound is wider by --tick.
     #[arg(
         long,
         value_name = "N",
         value_hint = ValueHint::Other,
-        value_parser = value_parser!(u32).range(1..=100_000)
+        value_parser = value_parser!(u32).range(1..=100_000),
+        allow_negative_numbers = true
     )]
     samples: Option<u32>,
 
@@ -154,7 +160,8 @@ pub struct OffsetArgs {
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
-        value_parser = seconds
+        value_parser = seconds,
+        allow_negative_numbers = true
     )]
     deadline: Option<Duration>,
 
@@ -167,7 +174,8 @@ pub struct OffsetArgs {
         long,
         value_name = "PPM",
         value_hint = ValueHint::Other,
-        value_parser = value_parser!(Ppm).range(1..1_000_000)
+        value_parser = value_parser!(Ppm).range(1..1_000_000),
+        allow_negative_numbers = true
     )]
     max_slew: Option<Ppm>,
 
@@ -178,7 +186,7 @@ pub struct OffsetArgs {
     /// Monitoring plugin: WARNING if the offset is certainly not in RANGE: N seconds, or LOW:HIGH
     ///
     /// N means -N:N. LOW: has no upper end, ~:HIGH no lower one. After an @, the offset has to be
-    /// outside of the range.
+    /// outside of the range. Quote a ~, which a shell may replace.
     #[arg(
         short,
         long,
@@ -223,6 +231,7 @@ pub struct OffsetArgs {
         value_name = "N",
         value_hint = ValueHint::Other,
         value_parser = value_parser!(u32).range(1..),
+        allow_negative_numbers = true,
         requires = "watch"
     )]
     pub count: Option<u32>,
@@ -230,7 +239,7 @@ pub struct OffsetArgs {
     /// Send each offset to the chronyd that has SOCKET as a reference clock (refclock SOCK)
     ///
     /// Only offsets that the majority agrees on, within --max-bound. A warning follows a minute
-    /// without one.
+    /// without one. Needs --watch, and -s or WALLCLOCK_SERVER: the default server is this machine.
     #[arg(
         long,
         value_name = "SOCKET",
@@ -247,7 +256,7 @@ pub struct OffsetArgs {
         long,
         value_name = "SECONDS",
         value_hint = ValueHint::Other,
-        value_parser = nonnegative_seconds,
+        value_parser = positive_seconds,
         allow_negative_numbers = true,
         requires = "bounded"
     )]
@@ -258,14 +267,14 @@ pub struct OffsetArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Waiting")]
 pub struct WaitArgs {
-    /// Sleep until the server's clock certainly reads TIME, then end or become COMMAND
+    /// Sleep until the server's clock certainly reads TIME, then end, or run COMMAND in its place
     ///
     /// TIME is HH:MM[:SS[.f]], the next one on the server's wall clock (with -u in UTC);
     /// YYYY-MM-DD HH:MM[:SS[.f]]; RFC 3339 with an offset; or @SECONDS[.f] since 1970. It is never
     /// early while the server's clock runs within the limit of --max-slew (default here: 500), and
-    /// late by twice the bound at most. If a server goes away meanwhile, what is known is used
-    /// within the limit of --max-bound (default here: 1). The time of each reading is limited by
-    /// --deadline. An object on standard error reports the end with --json.
+    /// late by twice the bound at most. If a server goes away meanwhile, what is known is used. A
+    /// bound above --max-bound at TIME (default here: 1) is no answer. The time of each reading is
+    /// limited by --deadline. With --json an object on standard error reports the end.
     #[arg(
         long,
         value_name = "TIME",
@@ -278,8 +287,8 @@ pub struct WaitArgs {
 
     /// Wait until this machine's clock is certainly within SECONDS of the server's
     ///
-    /// Then end or become COMMAND. It is measured again every few seconds, without end or until
-    /// --deadline.
+    /// Then end, or run COMMAND in its place. The offset is measured again after 0.5 to 16 s,
+    /// without end or until --deadline.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -313,6 +322,7 @@ Exit status:
 With --offset and --json:
   0  more than half of the servers that responded agree on an offset
   1  responses, but no majority, or servers that contradict themselves or each other
+  3  no offset from any server: no response, or all refused
 With --watch, at its end:
   0  at least one measurement had an offset
   3  none had
@@ -320,15 +330,15 @@ With --warning and --critical, as monitoring plugins do:
   0  OK        the offset is certainly in both ranges
   1  WARNING   it is certainly not in that of --warning
   2  CRITICAL  it is certainly not in that of --critical
-  3  UNKNOWN   no response, no majority, a contradiction, an interval that straddles the end of a
-               range, wrong usage, or no way to print
+  3  UNKNOWN   no response, no majority, a contradiction, an interval partly in a range and partly
+               not, wrong usage, or no way to print
 With --until and --wait-sync:
   0  the wait is over
   1  TIME is past at the start
   2  wrong usage
   3  no answer: the server's clock is not known, or --deadline
 With COMMAND, the status is that of COMMAND, or:
-  125  1, 2 or 3 above
+  125  this program failed: 1, 2 or 3 above
   126  COMMAND is not executable
   127  COMMAND is not found
 
@@ -536,7 +546,7 @@ pub fn is_plugin(arguments: impl Iterator<Item = OsString>) -> bool {
 /// Whether a format without a directive is rather a server, which takes an option.
 fn looks_like_host(text: &str) -> bool {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
+    !text.starts_with('-') && text.chars().all(is_host) && text.parse::<Endpoint>().is_ok()
 }
 
 /// Parses a time-out or an interval: more than 0, at most a day.
@@ -546,7 +556,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
-        _ => Err("not a time between 0 and 86400 seconds".to_owned()),
+        _ => Err("not a number of seconds above 0, 86400 at most".to_owned()),
     }
 }
 

@@ -24,7 +24,10 @@ pub enum Error {
     TextTooLong,
     #[error("bad format: longer than {MAX_FORMAT_LEN} bytes")]
     FormatTooLong,
-    #[error("a measurement of the offset takes no format")]
+    #[error(
+        "a measurement of the offset takes no format; --json, --deadline, --samples, --tick and \
+         --max-slew are for the offset"
+    )]
     FormatWithOffset,
     #[error("a wait takes no format; a command follows --")]
     FormatWithWait,
@@ -43,11 +46,11 @@ pub enum Error {
     #[error("create a timer")]
     Timer(#[source] io::Error),
     /// Holds the limit, and what the last measurement shows.
-    #[error("the offset was not within {0} before the deadline: {1}")]
+    #[error("the offset was not within {0} until the deadline: {1}")]
     NotSynchronised(String, String),
     #[error("--watch takes its value with =: --watch={0}")]
     WatchValue(String),
-    #[error("no offset is a warning: what raises one is critical by --critical")]
+    #[error("--warning has no effect: each offset that raises it is CRITICAL by --critical")]
     NoWarning,
     #[error("connect to chronyd at {}", path.display())]
     Chrony { path: PathBuf, source: io::Error },

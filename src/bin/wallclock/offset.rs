@@ -29,19 +29,19 @@ use crate::feed::Feed;
 use crate::output::{print, print_error, print_line, print_status, show, write_line};
 use crate::servers;
 use crate::signals::on_signal;
-use crate::terminal::{self, localize};
+use crate::terminal::{self, CLEAR_LINE, localize};
 
 /// Minimum time between two updates of the progress, because writing them delays the measurement.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Deletes the line of the cursor, with the progress and with the `^C` that a terminal shows.
-const CLEAR_LINE: &str = "\r\x1b[K";
 
 /// When the progress on the terminal was last updated; `None` if there is none.
 static PROGRESS: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Minimum time between two measurements of a monitoring plugin that has no status yet.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// With less time left before a deadline than this, there is no further measurement.
+const MIN_TIME_LEFT: Duration = Duration::from_millis(100);
 
 /// Measures and prints what the arguments ask for. Returns the exit status.
 pub fn run(args: &Args) -> Result<u8, Error> {
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8, Error> {
         });
     }
     if !args.command.is_empty() {
-        return Err(Error::FormatWithOffset);
+        return Err(Error::CommandWithoutWait);
     }
     let limits = offset_args.limits()?;
     let feed = offset_args.feed()?;
@@ -146,17 +146,32 @@ impl OffsetCommand {
     }
 
     /// Measures all servers until the status of a monitoring plugin is not UNKNOWN, or until the
-    /// time limit.
+    /// time limit. Then the result is the offset with the smallest bound, or the last failure: the
+    /// last measurement may have been cut short.
     fn run_until_status(&mut self, limits: Limits) -> Report {
         let deadline = Instant::now() + self.time_limit;
+        let bound = |report: &Report| report.agreed().map(|offset| offset.bound());
+        let mut best: Option<Report> = None;
         loop {
-            let next = Instant::now() + REPEAT_INTERVAL;
+            let start = Instant::now();
             let report = self.run_until(deadline);
             let (status, _) = report.check(limits);
-            if status != Status::Unknown || next.max(Instant::now()) >= deadline {
+            if status != Status::Unknown {
                 return report;
             }
-            thread::sleep(next.saturating_duration_since(Instant::now()));
+            let is_better = match (best.as_ref().and_then(bound), bound(&report)) {
+                (Some(best), Some(new)) => new <= best,
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            let best = match is_better {
+                true => best.insert(report),
+                false => best.get_or_insert(report),
+            };
+            let pause = REPEAT_INTERVAL.saturating_sub(start.elapsed());
+            if !pause_before(Some(deadline), pause) {
+                return best.clone();
+            }
         }
     }
 
@@ -235,6 +250,22 @@ impl OffsetCommand {
     }
 }
 
+/// Sleeps until the next measurement. Returns whether the deadline leaves time for one. A pause is
+/// at most half of the time that is left, so that the last measurement is shortly before the
+/// deadline.
+pub fn pause_before(deadline: Option<Instant>, pause: Duration) -> bool {
+    let Some(deadline) = deadline else {
+        thread::sleep(pause);
+        return true;
+    };
+    let time_left = || deadline.saturating_duration_since(Instant::now());
+    if time_left() < MIN_TIME_LEFT {
+        return false;
+    }
+    thread::sleep(pause.min(time_left() / 2));
+    !time_left().is_zero()
+}
+
 /// Shows the bound on the terminal that standard error is, unless that was updated just now.
 fn show_progress(server: SocketAddr, bound: Nanos) {
     let mut last_update = locked(&PROGRESS);
@@ -249,7 +280,7 @@ fn show_progress(server: SocketAddr, bound: Nanos) {
         .map(|text| localize(&text).into_owned())
         .find(|text| text.chars().count() < columns);
     if let Some(text) = text {
-        show(&format!("\r{text}\x1b[K"));
+        show(&format!("{CLEAR_LINE}{text}"));
         *last_update = Some(Instant::now());
     }
 }

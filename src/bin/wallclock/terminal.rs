@@ -5,7 +5,8 @@ use std::env;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use rustix::termios::tcgetwinsize;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use wallclock::report::Size;
 
 /// The size of a terminal that does not report one.
@@ -14,10 +15,13 @@ const DEFAULT_SIZE: Size = Size {
     rows: 24,
 };
 
+/// Deletes the line of the cursor, on a terminal that has a [`size`].
+pub const CLEAR_LINE: &str = "\r\x1b[K";
+
 /// Returns the size of the terminal that `output` is, as of now. Returns `None` if it is none, or
-/// one that gets plain lines: with TERM=dumb, or with NO_COLOR.
+/// one that gets plain lines: without TERM, with TERM=dumb, or with NO_COLOR.
 pub fn size(output: impl AsFd) -> Option<Size> {
-    if variable("TERM").is_some_and(|term| term == "dumb") || variable("NO_COLOR").is_some() {
+    if variable("TERM").is_none_or(|term| term == "dumb") || variable("NO_COLOR").is_some() {
         return None;
     }
     let size = tcgetwinsize(output).ok()?;
@@ -29,6 +33,12 @@ pub fn size(output: impl AsFd) -> Option<Size> {
         columns: or_default(size.ws_col, DEFAULT_SIZE.columns),
         rows: or_default(size.ws_row, DEFAULT_SIZE.rows),
     })
+}
+
+/// Whether this process runs in the background of the terminal that `output` is: a line that it
+/// keeps writing would overwrite what the user types.
+pub fn is_in_background(output: impl AsFd) -> bool {
+    tcgetpgrp(output).is_ok_and(|foreground| foreground != getpgrp())
 }
 
 /// Returns the text as the locale is able to show it: with `+/-` for `±` if that has no UTF-8.

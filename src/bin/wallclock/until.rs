@@ -1,6 +1,6 @@
 //! The option `--until`: waits until the servers' clock certainly reads a time.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
@@ -14,6 +14,7 @@ use crate::command;
 use crate::error::Error;
 use crate::offset::OffsetCommand;
 use crate::output::{print_info, print_warning, show};
+use crate::terminal::{self, CLEAR_LINE};
 
 /// The default of `--max-slew` here: NTP corrects frequencies in this range.
 const MAX_SLEW: Ppm = 500;
@@ -39,7 +40,8 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         command,
         utc_offset: 0,
         is_gone: false,
-        shows_time_left: shows_time_left(),
+        shows_time_left: terminal::size(io::stderr()).is_some(),
+        is_time_shown: false,
     };
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
@@ -115,12 +117,6 @@ fn spread() -> Nanos {
     Nanos::from(getrandom::u32().unwrap_or(0)) * 2 * SECOND / (1 << 32)
 }
 
-/// A count-down needs a terminal that can erase a line.
-fn shows_time_left() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    io::stderr().is_terminal() && !is_dumb
-}
-
 /// Formats a duration of seconds to years, rounded up: `8 h 12 min 3 s`.
 fn format_length(nanos: Nanos) -> String {
     if nanos < 60 * SECOND {
@@ -149,6 +145,7 @@ struct Servers {
     /// Whether the last reading failed, and was reported.
     is_gone: bool,
     shows_time_left: bool,
+    is_time_shown: bool,
 }
 
 impl Servers {
@@ -175,9 +172,9 @@ impl Servers {
         })
     }
 
-    fn erase_time_left(&self) {
-        if self.shows_time_left {
-            show("\r\x1b[K");
+    fn erase_time_left(&mut self) {
+        if std::mem::take(&mut self.is_time_shown) {
+            show(CLEAR_LINE);
         }
     }
 }
@@ -199,10 +196,14 @@ impl WaitHandler for Servers {
     }
 
     fn show_time_left(&mut self, left: Nanos) {
+        self.is_time_shown = !terminal::is_in_background(io::stderr());
+        if !self.is_time_shown {
+            return;
+        }
         let seconds = (left + SECOND - 1) / SECOND;
         let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
         show(&format!(
-            "\r{hours:02}:{minutes:02}:{:02}\x1b[K",
+            "{CLEAR_LINE}{hours:02}:{minutes:02}:{:02}",
             seconds % 60
         ));
     }
@@ -273,12 +274,12 @@ mod tests {
     fn json_has_seconds_with_nanoseconds() {
         assert_eq!(
             json(
-                "2026-07-05 00:00:00 +0200",
+                "2026-07-05 00:00:00+02:00",
                 1_783_202_400 * SECOND + 7,
                 12_000,
                 3 * SECOND
             ),
-            "{\"until\":\"2026-07-05 00:00:00 +0200\",\"due\":1783202400.000000007,\
+            "{\"until\":\"2026-07-05 00:00:00+02:00\",\"due\":1783202400.000000007,\
              \"bound\":0.000012000,\"late\":3.000000000}\n"
         );
     }

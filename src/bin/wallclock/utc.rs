@@ -1,7 +1,7 @@
 //! The option `--utc`: the server is asked for its clock, and the text is made here.
 
 use chrono::DateTime;
-use wallclock::client::query::printable;
+use wallclock::error::printable;
 use wallclock::offset::{SECOND, ServerTime};
 use wallclock::protocol::MAX_RESPONSE_LEN;
 use wallclock::strftime::Format;

@@ -1,6 +1,5 @@
 //! The option `--wait-sync`: waits until this machine's clock is certainly close to the servers'.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use wallclock::client::query::random_wait;
@@ -10,7 +9,7 @@ use wallclock::report::units::format_duration;
 use crate::args::{Args, DEADLINE};
 use crate::command;
 use crate::error::Error;
-use crate::offset::OffsetCommand;
+use crate::offset::{OffsetCommand, pause_before};
 use crate::output::print_info;
 
 /// The shortest and the longest time between two measurements.
@@ -39,13 +38,9 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
             print_info(format!("waiting for an offset within {limit}: {state}"));
         }
         // Machines that start together do not ask together.
-        let pause = random_wait(interval);
-        if let Some(end) = end
-            && Instant::now() + pause >= end
-        {
+        if !pause_before(end, random_wait(interval)) {
             return Err(Error::NotSynchronised(format_duration(limit), state));
         }
-        thread::sleep(pause);
         interval = (2 * interval).min(max_interval);
     }
 }

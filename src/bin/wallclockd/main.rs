@@ -13,8 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::CommandFactory;
-use rustix::io::Errno;
-use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args, unknown_variables};
+use wallclock::cli::args::{ArgsError, USAGE_STATUS, parse_args, unknown_variables, variable_of};
 use wallclock::cli::generate::{ManualPage, generate};
 use wallclock::cli::logging;
 use wallclock::clock::sync::{DEFAULT_MAX_ERROR, SyncMonitor};
@@ -49,6 +48,9 @@ enum StartError {
     },
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What is wrong with the addresses of a variable.
+    #[error("{0}")]
+    Variable(String, #[source] Box<StartError>),
     #[error(transparent)]
     Inherit(#[from] ListenFdsError),
     #[error("install the signal handlers")]
@@ -63,23 +65,8 @@ impl StartError {
     fn is_permanent(&self) -> bool {
         match self {
             StartError::Zone { .. } | StartError::Inherit(_) => true,
-            StartError::Listen(error) => match error {
-                ListenError::PortInUse { .. }
-                | ListenError::OnlyInherited { .. }
-                | ListenError::NotUnicast { .. } => true,
-                ListenError::Bind { source, .. } => {
-                    source.kind() == io::ErrorKind::PermissionDenied
-                }
-                ListenError::Create { source, .. } => {
-                    source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
-                }
-                ListenError::Inherited { .. } => true,
-                // A descriptor of O_PATH.
-                ListenError::Inspect { source, .. } => {
-                    source.raw_os_error() == Some(Errno::BADF.raw_os_error())
-                }
-                ListenError::Option { .. } | ListenError::Address { .. } => false,
-            },
+            StartError::Listen(error) => error.is_permanent(),
+            StartError::Variable(_, error) => error.is_permanent(),
             StartError::Resolve { .. } | StartError::Signals(_) | StartError::Generate(_) => false,
         }
     }
@@ -188,13 +175,25 @@ fn listeners(args: &Args, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, Star
         .into_iter()
         .map(|descriptor| Listener::inherit(descriptor, options))
         .collect::<Result<Vec<_>, _>>()?;
+    let bound = bind(args, &listeners, options);
+    listeners.extend(bound.map_err(|error| match variable_of::<Args>("listen") {
+        Some(variable) => StartError::Variable(variable, Box::new(error)),
+        None => error,
+    })?);
+    Ok(listeners)
+}
+
+/// The sockets of `--listen`, beside the inherited ones.
+fn bind(
+    args: &Args,
+    inherited: &[Listener],
+    options: SocketOptions,
+) -> Result<Vec<Listener>, StartError> {
     let mut addresses = resolve_all(&args.listen)?;
-    if listeners.is_empty() && addresses.is_empty() {
+    if inherited.is_empty() && addresses.is_empty() {
         addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)));
     }
-    let bound = Listener::bind(&addresses, &listeners, options)?;
-    listeners.extend(bound);
-    Ok(listeners)
+    Ok(Listener::bind(&addresses, inherited, options)?)
 }
 
 /// The addresses of all endpoints.

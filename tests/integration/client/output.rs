@@ -106,8 +106,9 @@ fn help_that_cannot_be_written_is_status_1() {
 }
 
 /// What a hostile server sends: CSI in 7 bits, in 8 bits and in UTF-8, a bell, DEL, a carriage
-/// return, an override of the direction, a line, and what is not UTF-8.
-const HOSTILE: &[u8] = b"\x1b[2J\x9b1m\xc2\x9b2m\x07\x7f\r\xe2\x80\xae12\n\t\xff \xc3\xa9";
+/// return, an override of the direction, a line, what is not UTF-8, and what is invisible.
+const HOSTILE: &[u8] =
+    b"\x1b[2J\x9b1m\xc2\x9b2m\x07\x7f\r\xe2\x80\xae12\n\t\xff\xe2\x80\x8b \xc3\xa9";
 
 #[test]
 fn control_characters_are_replaced_on_a_terminal() {
@@ -116,7 +117,7 @@ fn control_characters_are_replaced_on_a_terminal() {
     }
     let (address, _requests) = start_server(|_, request| vec![[tag(request), HOSTILE].concat()]);
     let shown = run_on_terminal(&format!("-t 60 -s {address} %T"));
-    let expected = r"\x1b[2J\x9b1m\xc2\x9b2m\x07\x7f\x0d\xe2\x80\xae12\x0a\x09\xff é";
+    let expected = r"\x1b[2J\x9b1m\xc2\x9b2m\x07\x7f\x0d\xe2\x80\xae12\x0a\x09\xff\xe2\x80\x8b é";
     assert_eq!(String::from_utf8_lossy(&shown), format!("{expected}\r\n"));
 
     // The layout of the user's own format stays, but no more than that.
@@ -124,9 +125,30 @@ fn control_characters_are_replaced_on_a_terminal() {
     let expected = expected.replace(r"\x0a\x09", "\r\n\t");
     assert_eq!(String::from_utf8_lossy(&shown), format!("{expected}\r\n"));
 
-    let (address, _requests) = start_server(|_, _| vec![[b"error: ", HOSTILE].concat()]);
-    let shown = run_on_terminal(&format!("-t 60 -s {address} %T"));
-    assert!(!shown.contains(&b'\x1b'), "{shown:?}");
+    let (refusing, _requests) = start_server(|_, _| vec![[b"error: ", HOSTILE].concat()]);
+    for server in [&address, &refusing] {
+        for arguments in [
+            "%T",
+            "--utc",
+            "--offset",
+            "--json",
+            "--warning 1",
+            "--watch --count 1",
+            "--until 00:00",
+            "--wait-sync 1 --deadline 1",
+        ] {
+            let shown = run_on_terminal(&format!("-t 60 -s {server} {arguments}"));
+            let shown = String::from_utf8(shown).expect("UTF-8");
+            // A terminal breaks lines, and JSON doubles backslashes.
+            let shown = shown.replace("\r\n", "").replace(r"\\", r"\");
+            assert!(
+                shown.contains(r"\xe2\x80\xae12\x0a"),
+                "{arguments}: {shown:?}"
+            );
+            let is_harmful = |c: char| c.is_control() || "\u{202e}\u{200b}\u{fffd}".contains(c);
+            assert!(!shown.contains(is_harmful), "{arguments}: {shown:?}");
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn error_response_is_status_1() {
         (
             Some(1),
             "",
-            &*format!("wallclock: {address}: answer too long\n")
+            &*format!("wallclock: {address}: refused: answer too long\n")
         )
     );
 
@@ -96,10 +96,10 @@ fn bad_format_is_status_2_and_is_not_sent() {
 fn usage_error_is_status_2() {
     for (arguments, expected) in [
         (&["--nonsense"][..], "--nonsense"),
-        (&["-t", "0"], "not a time"),
+        (&["-t", "0"], "not a number of seconds above 0"),
         (&["-t", "-1"], "-1"),
         (&["-t", "soon"], "soon"),
-        (&["-t", "nan"], "not a time"),
+        (&["-t", "nan"], "not a number of seconds above 0"),
         (&["-r", "-1"], "-1"),
         (&["-r", "4000000000"], "4000000000"),
         (&["-s", "host:port"], "port"),
@@ -266,7 +266,7 @@ fn after_an_unsynchronised_server_the_next_is_tried() {
     let (_closed, closed) = closed_port();
     let mut command = wallclock_long_timeout();
     let (output, _) = run(command.args(["-s", &first, "-s", &closed.to_string(), "%Z"]));
-    let expected = format!("wallclock: {first}: clock not synchronised\n");
+    let expected = format!("wallclock: {first}: refused: clock not synchronised\n");
     assert_eq!(parts(&output), (Some(1), "", expected.as_str()));
     requests.recv().expect("a request");
     assert!(requests.try_recv().is_err(), "two requests");

@@ -6,7 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{HANG_TIMEOUT, process_state, wait_until, wallclock, wallclock_long_timeout};
+use support::{
+    HANG_TIMEOUT, preload_random_or_skip, process_state, wait_until, wallclock,
+    wallclock_long_timeout,
+};
 use wallclock::client::query::{QueryError, RetryPolicy, UdpClient};
 use wallclock::strftime::Format;
 
@@ -38,6 +41,21 @@ fn forged_error_does_not_hide_the_response() {
     }
     kill_process(id, Signal::CONT).expect("a child can be signalled");
     let output = client.wait_with_output().expect("a child");
+    assert_eq!(parts(&output), (Some(0), "right\n", ""));
+}
+
+#[test]
+fn tag_is_what_getrandom_returns() {
+    let mut command = wallclock_long_timeout();
+    if !preload_random_or_skip(&mut command) {
+        return;
+    }
+    // The library returns 1 in each byte.
+    let (address, _requests) = start_server(|_, request| {
+        assert_eq!(tag(request), b"1010101010101010|");
+        vec![[tag(request), b"right"].concat()]
+    });
+    let (output, _) = run(command.args(["-s", &address, "%T"]));
     assert_eq!(parts(&output), (Some(0), "right\n", ""));
 }
 

@@ -1,12 +1,17 @@
 //! The script in systemd/README.md that writes the offsets as metrics.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use support::{
     TempDir, closed_port, parse_metrics, program, repository, skip_without, start_daemon,
+    wait_until,
 };
+
+use crate::client::silent_server;
 
 /// The code block that has this line.
 fn block_with(line: &str) -> String {
@@ -16,8 +21,8 @@ fn block_with(line: &str) -> String {
     block.split_once('\n').expect("a language").1.to_owned()
 }
 
-/// Runs the script as printed.
-fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Output {
+/// The script as printed, with these servers.
+fn script(directory: &TempDir, arguments: &[&str], servers: &str) -> Command {
     let script = directory.path().join("wallclock-metrics");
     fs::write(&script, block_with("# wallclock-metrics DIRECTORY:")).expect("a file");
     let programs = program("wallclock");
@@ -30,7 +35,22 @@ fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Outp
         .env("PATH", format!("{programs}:{path}"))
         .env("WALLCLOCK_SERVER", servers)
         .stdin(Stdio::null());
+    command
+}
+
+/// Runs the script as printed.
+fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Output {
+    let mut command = script(directory, arguments, servers);
     command.output().expect("sh starts")
+}
+
+/// The names in a directory, in order.
+fn names_in(directory: &TempDir) -> Vec<String> {
+    let names = fs::read_dir(directory.path()).expect("a directory");
+    let names = names.map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<_> = names.map(|name| name.display().to_string()).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -69,11 +89,12 @@ fn metrics_of_the_offset_are_as_documented() {
     assert_eq!(value("up", dead), Some(0.0));
 
     // Nothing but the file is left, and all users can read it.
-    let names = fs::read_dir(directory.path()).expect("a directory");
-    let names = names.map(|entry| entry.expect("an entry").file_name());
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    assert_eq!(names, ["wallclock-metrics", "wallclock.prom"]);
+    assert_eq!(
+        names_in(&directory),
+        ["wallclock-metrics", "wallclock.prom"]
+    );
+    let mode = fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
 
     // What is wrong leaves the file as it is.
     let before = fs::read(&file).expect("a file");
@@ -101,4 +122,41 @@ fn metrics_without_any_offset_are_valid() {
             ("wallclock_up{server=\"host.invalid:9527\"}".to_owned(), 0.0),
         ]
     );
+}
+
+// node_exporter may read its directory at any time.
+#[test]
+fn metrics_replace_those_before_at_once() {
+    if skip_without(&["jq"]) {
+        return;
+    }
+    let directory = TempDir::new("new-metrics");
+    let name = directory.path().display().to_string();
+    let file = directory.path().join("wallclock.prom");
+    fs::write(&file, "before\n").expect("a file");
+    let mut before = File::open(&file).expect("a file");
+    let (silent, address) = silent_server();
+    silent.set_nonblocking(false).expect("blocking");
+    let mut child = script(&directory, &[&name], &address)
+        .spawn()
+        .expect("sh starts");
+    // While it waits for the server, the new file has a name that node_exporter does not read.
+    silent.recv(&mut [0; 2048]).expect("a request");
+    wait_until("there is no new file", || names_in(&directory).len() == 3);
+    let mut names = names_in(&directory);
+    names.retain(|name| name.ends_with(".prom"));
+    assert_eq!(names, ["wallclock.prom"]);
+    assert_eq!(fs::read(&file).expect("a file"), b"before\n");
+    assert!(child.wait().expect("a child").success());
+    // The file is another one: it was renamed, not written.
+    let mut text = String::new();
+    before.read_to_string(&mut text).expect("a file");
+    assert_eq!(text, "before\n");
+    assert_eq!(
+        names_in(&directory),
+        ["wallclock-metrics", "wallclock.prom"]
+    );
+    let samples = parse_metrics(&fs::read_to_string(&file).expect("a file"));
+    let up = format!("wallclock_up{{server=\"{address}\"}}");
+    assert_eq!(samples, [(up, 0.0)]);
 }

@@ -192,6 +192,14 @@ fn range_may_begin_with_a_minus_sign() {
 }
 
 #[test]
+fn old_name_of_an_option_is_hidden() {
+    let output = wallclock().arg("--help").output();
+    let help = stdout(&output.expect("wallclock starts"));
+    assert!(help.contains("-w, --warning <RANGE>"), "{help}");
+    assert!(!help.replace("--warning", "").contains("--warn"), "{help}");
+}
+
+#[test]
 fn plugin_line_has_at_most_4_kb() {
     let (_closed, closed) = closed_port();
     // Nothing listens at the port on the other addresses either, or it does not matter.

@@ -219,6 +219,7 @@ fn watch_without_a_capable_terminal_prints_plain_lines() {
     let (_server, address) = start_daemon();
     for (before, is_plain) in [
         ("export TERM=dumb", true),
+        ("unset TERM", true),
         ("export NO_COLOR=1", true),
         ("export NO_COLOR=", false),
     ] {
@@ -236,6 +237,22 @@ fn watch_without_a_capable_terminal_prints_plain_lines() {
         );
         assert!(!screen.contains('\x1b'), "{screen:?}");
     }
+}
+
+#[test]
+fn ctrl_c_ends_the_line_of_a_terminal_with_plain_lines() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_server, address) = start_daemon();
+    let arguments = format!("-s {address} --watch=0.02 {PATIENT}");
+    let is_enough = |screen: &str| screen.contains(" s ± ");
+    let (screen, status) = run_on_terminal_after("export TERM=dumb", &arguments, is_enough);
+    assert_eq!(status, Some(0), "{screen}");
+    let (_, rest) = screen.split_once("^C").expect("Ctrl-C");
+    let (_, summary) = rest.split_once("\r\n").expect("a line");
+    assert!(summary.contains(" with an offset: "), "{screen}");
+    assert!(!screen.contains('\x1b'), "{screen:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::{libfaketime_or_skip, skip_without};
 use wallclock::offset::{MeasurementConfig, Nanos, SECOND, TICK};
 
-use super::clients::{measure, run_on_terminal};
+use super::clients::{measure, run, run_on_terminal, run_on_terminal_after, stdout};
 use super::servers::{python_server, whole_second_server};
 
 const MILLI: Nanos = 1_000_000;
@@ -96,9 +96,9 @@ fn progress_on_a_terminal_shows_narrowing_bounds() {
     assert_eq!(status, Some(0));
     // Each bound overwrites the one before. At the end the last is erased, and the line is printed.
     let (progress, line) = screen.rsplit_once("\r\x1b[K").expect("erased progress");
-    let start = format!("\r{server}  ± ");
+    let start = format!("{server}  ± ");
     let bounds: Vec<f64> = progress
-        .split("\x1b[K")
+        .split("\r\x1b[K")
         .filter(|drawn| !drawn.is_empty())
         .map(|drawn| parse_bound(drawn.strip_prefix(&start).expect(&screen)))
         .collect();
@@ -113,4 +113,32 @@ fn progress_on_a_terminal_shows_narrowing_bounds() {
         line.contains(" samples of whole seconds, as reported "),
         "{screen:?}"
     );
+}
+
+#[test]
+fn progress_is_narrower_than_the_terminal() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let server = whole_second_server(Duration::ZERO);
+    let arguments = format!("--server {server} --offset --samples 3 --timeout 60");
+    let (screen, status) = run_on_terminal_after("stty columns 16", &arguments, |_| false);
+    assert_eq!(status, Some(0));
+    // A line that wraps could not be deleted.
+    let (progress, _) = screen.rsplit_once("\r\x1b[K").expect("erased progress");
+    assert!(progress.contains("± "), "{screen:?}");
+    for drawn in progress.split("\r\x1b[K") {
+        assert!(drawn.chars().count() < 16, "{screen:?}");
+    }
+}
+
+#[test]
+fn progress_is_on_a_terminal_alone() {
+    let server = whole_second_server(Duration::ZERO);
+    for arguments in [&["--offset"][..], &["--watch", "--count=1"], &["-w", "9"]] {
+        let output = run(&[server], &[arguments, &["--samples", "3"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        assert!(!stdout(&output).contains(['\r', '\x1b']), "{output:?}");
+    }
 }

@@ -52,7 +52,7 @@ fn command_starts_at_the_moment_in_each_form() {
                 let line = stderr(&output);
                 let name = format(target, "wallclock: waiting until %F %T");
                 assert!(
-                    line.starts_with(&name) && line.contains(" +0000, "),
+                    line.starts_with(&name) && line.contains("+00:00, "),
                     "{line}"
                 );
                 println!("{form}: {late} ns late");
@@ -77,7 +77,7 @@ fn wall_time_is_that_of_the_servers_zone() {
         vec!["--utc".into(), format(target, "%T")],
     ];
     thread::scope(|scope| {
-        for (arguments, zone) in outputs.into_iter().zip(["+0545", "+0000"]) {
+        for (arguments, zone) in outputs.into_iter().zip(["+05:45", "+00:00"]) {
             scope.spawn(move || {
                 let mut command = client(&[address]);
                 command.env("TZ", "America/New_York");
@@ -171,7 +171,7 @@ fn json_reports_the_moment_on_standard_error() {
     );
     let text = stderr(&output);
     let json: Value = serde_json::from_str(text.lines().last().expect("a line")).expect(&text);
-    assert_eq!(json["until"], format(target, "%F %T +0000"), "{json}");
+    assert_eq!(json["until"], format(target, "%F %T+00:00"), "{json}");
     let number = |key: &str| json[key].as_f64().expect(key);
     // The clock of this machine may be slewed meanwhile.
     let error = number("due") - target as f64;

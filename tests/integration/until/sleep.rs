@@ -9,7 +9,7 @@ use support::{Process, context_switches, process_state, skip_without, start_daem
 use wallclock::offset::SECOND;
 
 use super::{client, second_in};
-use crate::offset::clients::run_on_terminal;
+use crate::offset::clients::{run_on_terminal, run_on_terminal_after};
 use crate::offset::servers::wall_clock;
 
 #[test]
@@ -109,14 +109,42 @@ fn a_terminal_shows_the_time_left_in_one_line() {
     }
     let (_daemon, address) = start_daemon();
     let arguments = format!("--server {address} --until @{}", second_in(7_200));
-    let is_enough = |screen: &str| screen.matches("\r01:59:").count() >= 2;
+    let is_enough = |screen: &str| screen.matches("\r\x1b[K01:59:").count() >= 2;
     let (screen, _) = run_on_terminal(&arguments, is_enough);
     let (_, count_down) = screen
-        .split_once("\r02:00:")
-        .or(screen.split_once("\r01:59:"))
+        .split_once("\r\x1b[K02:00:")
+        .or(screen.split_once("\r\x1b[K01:59:"))
         .expect(&screen);
     assert!(
         !count_down.split("^C").next().expect("text").contains('\n'),
         "{screen:?}"
     );
+}
+
+#[test]
+fn a_terminal_with_plain_lines_shows_no_time_left() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_daemon, address) = start_daemon();
+    for before in ["export TERM=dumb", "unset TERM", "export NO_COLOR=1"] {
+        let arguments = format!("--server {address} --until @{}", second_in(6));
+        let (screen, status) = run_on_terminal_after(before, &arguments, |_| false);
+        assert_eq!(status, Some(0), "{screen}");
+        assert!(screen.starts_with("wallclock: waiting until "), "{screen}");
+        assert!(!screen.contains('\x1b'), "{screen:?}");
+    }
+}
+
+// There it would overwrite what the user types.
+#[test]
+fn a_background_process_shows_no_time_left() {
+    if skip_without(&["script"]) {
+        return;
+    }
+    let (_daemon, address) = start_daemon();
+    let arguments = format!("--server {address} --until @{} & wait", second_in(4));
+    let (screen, _) = run_on_terminal_after("set -m", &arguments, |_| false);
+    assert!(screen.contains("wallclock: waiting until "), "{screen}");
+    assert!(!screen.contains('\x1b'), "{screen:?}");
 }

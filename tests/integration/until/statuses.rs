@@ -131,7 +131,7 @@ fn statuses_are_as_documented() {
         .expect("wallclock runs");
     let line = stderr(&output);
     assert!(
-        line.starts_with("wallclock: 1970-01-01 00:00:00 +0000 is past, by "),
+        line.starts_with("wallclock: 1970-01-01 00:00:00+00:00 is past, by "),
         "{line}"
     );
 }

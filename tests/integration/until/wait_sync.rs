@@ -65,8 +65,8 @@ fn a_deadline_ends_it_with_3() {
             let output = command.args(arguments).output().expect("wallclock runs");
             assert_eq!(output.status.code(), Some(status), "{output:?}");
             let log = stderr(&output);
-            assert_eq!(log.matches(text).count(), 2, "{log}");
-            assert!(log.contains("before the deadline"), "{log}");
+            assert!(log.contains(text), "{log}");
+            assert!(log.contains("until the deadline"), "{log}");
         }
     }
 }

@@ -22,6 +22,7 @@ pub use counters::{parse_counter, parse_counters, request_counters};
 pub use metrics::parse_metrics;
 pub use namespace::within_network;
 pub use pattern::pattern_of;
+pub use preload::preload_random_or_skip;
 pub use process::Process;
 pub use procfs::{context_switches, cpu_time, open_descriptors, process_state, resident_kib};
 pub use programs::{

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::skip;
 
 /// Compiles a C file of this crate. Returns the library's path, `None` without a C compiler.
 pub fn compile(source: &str) -> Option<PathBuf> {
@@ -17,4 +20,16 @@ pub fn compile(source: &str) -> Option<PathBuf> {
         .status();
     (compiled.is_ok_and(|status| status.success()) && fs::rename(&new_path, &path).is_ok())
         .then_some(path)
+}
+
+/// Replaces the random numbers of a command (see random.c). Returns whether it did; skips the test
+/// without a C compiler.
+pub fn preload_random_or_skip(command: &mut Command) -> bool {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let Some(library) = LIBRARY.get_or_init(|| compile("random.c")) else {
+        skip("no cc (Debian package gcc)");
+        return false;
+    };
+    command.env("LD_PRELOAD", library);
+    true
 }
