@@ -27,7 +27,8 @@
 //! | [`cli`] | what both command lines share: arguments, logging, manuals | clock, error, time |
 //! | [`error`] | errors, and the text of others, in one line | |
 //!
-//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit.
+//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. The
+//! client does not need [`daemon`] and [`sys`], which exist on Linux only.
 //!
 //! ```
 //! use std::net::IpAddr;
@@ -53,6 +54,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+#[cfg(target_os = "linux")]
 pub mod daemon;
 pub mod endpoint;
 pub mod error;
@@ -60,6 +62,7 @@ pub mod offset;
 pub mod protocol;
 pub mod report;
 pub mod strftime;
+#[cfg(target_os = "linux")]
 pub mod sys;
 pub mod time;
 pub mod until;

@@ -90,15 +90,20 @@ fn variable_error(command: &Command, kind: ErrorKind) -> Option<String> {
     })
 }
 
-/// Returns the name of the variable that this option's value comes from; `None` if the command line
-/// has the option, or if both have not.
+/// Returns the variable that this option's value comes from, as `NAME=value`; `None` if the command
+/// line has the option, or if neither has it.
 pub fn variable_of<A: Parser>(option: &str) -> Option<String> {
     let command = without_empty_variables(A::command());
     let matches = command.clone().try_get_matches().ok()?;
     let is_from_variable = matches.value_source(option) == Some(ValueSource::EnvVariable);
     let mut options = command.get_arguments();
     let option = options.find(|it| is_from_variable && it.get_id() == option)?;
-    Some(option.get_env()?.to_string_lossy().into_owned())
+    let name = option.get_env()?;
+    Some(format!(
+        "{}={}",
+        name.display(),
+        env::var_os(name)?.display()
+    ))
 }
 
 /// Describes the environment variables that have the prefix of the program's, but name no option:

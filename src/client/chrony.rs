@@ -14,6 +14,10 @@ use crate::offset::{Interval, Nanos, Precision, SECOND, ServerClock};
 /// The last field of each sample: `SOCK` in ASCII.
 const MAGIC: i32 = 0x534f_434b;
 
+/// Whether chronyd's `struct timeval` has two fields of 64 bits, if it is built with the C library
+/// of this program. (Since 1.2 musl has 64 bits everywhere, whatever the libc crate says.)
+const HAS_LONG_TIME: bool = size_of::<libc::timeval>() == 16 || cfg!(target_env = "musl");
+
 /// The default of `--max-bound` for a server whose times have nanoseconds. chrony.conf(5) gets the
 /// round trip, which is twice as long, as `delay 0.001`.
 const MAX_BOUND: Nanos = 500_000;
@@ -69,18 +73,28 @@ impl Outage {
     }
 }
 
-/// Encodes an offset at this time of the local clock as `struct sock_sample` of a 64-bit machine,
-/// in native byte order.
+/// Encodes an offset at this time of the local clock as `struct sock_sample`, in native byte order:
+/// with 40 bytes where time_t has 64 bits, otherwise with 32.
 ///
 /// The fields are the local time (`struct timeval`), the offset (true time minus local time, in
-/// seconds), pulse, leap, padding and magic.
-pub fn sample(offset: Interval, time: Nanos) -> [u8; 40] {
-    let (seconds, nanos) = (time.div_euclid(SECOND), time.rem_euclid(SECOND));
-    let mut bytes = [0; 40];
-    bytes[0..8].copy_from_slice(&(seconds as i64).to_ne_bytes());
-    bytes[8..16].copy_from_slice(&((nanos / 1000) as i64).to_ne_bytes());
-    bytes[16..24].copy_from_slice(&to_seconds(offset.middle()).to_ne_bytes());
-    bytes[36..40].copy_from_slice(&MAGIC.to_ne_bytes());
+/// seconds), pulse, leap, padding and magic. A time that 32 bits do not hold has 64 bits anyway: a
+/// chronyd that works after 2038 has them too.
+fn sample(offset: Interval, time: Nanos, has_long_time: bool) -> Vec<u8> {
+    let (seconds, micros) = (time.div_euclid(SECOND), time.rem_euclid(SECOND) / 1000);
+    let mut bytes = Vec::with_capacity(40);
+    match i32::try_from(seconds) {
+        Ok(seconds) if !has_long_time => {
+            bytes.extend(seconds.to_ne_bytes());
+            bytes.extend((micros as i32).to_ne_bytes());
+        }
+        _ => {
+            bytes.extend((seconds as i64).to_ne_bytes());
+            bytes.extend((micros as i64).to_ne_bytes());
+        }
+    }
+    bytes.extend(to_seconds(offset.middle()).to_ne_bytes());
+    bytes.extend([0; 12]);
+    bytes.extend(MAGIC.to_ne_bytes());
     bytes
 }
 
@@ -118,7 +132,7 @@ impl ChronyFeed {
     ///
     /// Those of [`new`](Self::new), or the socket's queue is full. A later sample may succeed.
     pub fn send(&self, offset: Interval, time: Nanos) -> io::Result<()> {
-        let sample = sample(offset, time);
+        let sample = sample(offset, time, HAS_LONG_TIME);
         self.socket.send_to(&sample, &self.path).map(drop)
     }
 }
@@ -131,12 +145,44 @@ mod tests {
     #[test]
     fn sample_has_the_layout_of_sock_sample() {
         let offset = Interval::around(-250_000_000, 4_000);
-        let bytes = sample(offset, 1_783_213_507_123_456_789);
-        assert_eq!(bytes[0..8], 1_783_213_507i64.to_ne_bytes());
-        assert_eq!(bytes[8..16], 123_456i64.to_ne_bytes());
-        assert_eq!(bytes[16..24], (-0.25f64).to_ne_bytes());
-        assert_eq!(bytes[24..36], [0; 12]);
-        assert_eq!(bytes[36..40], 0x534f_434bi32.to_ne_bytes());
+        let rest = [
+            &(-0.25f64).to_ne_bytes()[..],
+            &[0; 12],
+            &0x534f_434bi32.to_ne_bytes(),
+        ]
+        .concat();
+        let long = |seconds: i64| [seconds.to_ne_bytes(), 123_456i64.to_ne_bytes()].concat();
+        let short = |seconds: i32| [seconds.to_ne_bytes(), 123_456i32.to_ne_bytes()].concat();
+        for (has_long_time, seconds, timeval) in [
+            (true, 1_783_213_507, long(1_783_213_507)),
+            (false, 1_783_213_507, short(1_783_213_507)),
+            (true, 0x7fff_ffff, long(0x7fff_ffff)),
+            (false, 0x7fff_ffff, short(0x7fff_ffff)),
+            // 2038-01-19T03:14:08Z
+            (true, 0x8000_0000, long(0x8000_0000)),
+            (false, 0x8000_0000, long(0x8000_0000)),
+        ] {
+            let time = seconds * SECOND + 123_456_789;
+            let expected = [&timeval[..], &rest].concat();
+            assert_eq!(sample(offset, time, has_long_time), expected, "{seconds}");
+        }
+    }
+
+    // glibc's time_t is a long. That of musl has 64 bits.
+    #[test]
+    fn sample_has_the_length_of_this_systems_sock_sample() {
+        #[repr(C)]
+        struct SockSample {
+            time: [libc::c_long; 2],
+            offset: f64,
+            rest: [i32; 4],
+        }
+        let expected = match cfg!(target_env = "musl") {
+            true => 40,
+            false => size_of::<SockSample>(),
+        };
+        let bytes = sample(Interval::around(0, 1), 0, HAS_LONG_TIME);
+        assert_eq!(bytes.len(), expected);
     }
 
     #[test]

@@ -7,8 +7,15 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
 use crate::sys::timex::clock_max_error;
 use crate::time::rfc3339;
+
+/// The status of the clock of other systems is not read.
+#[cfg(not(target_os = "linux"))]
+fn clock_max_error() -> io::Result<Duration> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// The maximum error from which on a clock is not synchronised. The kernel reports this value for a
 /// clock that nothing sets, and systemd's timedated has the same limit.

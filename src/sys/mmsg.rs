@@ -505,13 +505,19 @@ mod tests {
         batch
     }
 
-    /// The control messages of the response to a datagram with these ones.
+    /// The control message of the response to a datagram with these ones, with zeros behind it: the
+    /// padding may hold anything.
     fn response_to(messages: &[u8]) -> Vec<u8> {
         let mut batch = batch_with(messages);
         let pktinfo = received_pktinfo(&batch.incoming[0].msg_hdr);
         batch.queue_response(0, 0, pktinfo);
         let length = batch.outgoing[0].msg_hdr.msg_controllen as usize;
-        batch.controls[0].0[..length].to_vec()
+        let mut message = batch.controls[0].0[..length].to_vec();
+        if let Some(length) = message.first_chunk() {
+            let end = usize::from_ne_bytes(*length);
+            message[end..].fill(0);
+        }
+        message
     }
 
     /// The destination and the local address of a datagram with these control messages.

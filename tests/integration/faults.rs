@@ -30,7 +30,7 @@ fn start_or_skip(arguments: &[&str], prepare: impl Fn(&Faults)) -> Option<Faulty
     let mut command = wallclockd();
     command.args(["-l", "127.0.0.1:0", "--utc"]).args(arguments);
     let Some(faults) = Faults::preload(&mut command) else {
-        skip("no cc (Debian package gcc)");
+        skip("no cc (Debian package gcc) or static programs");
         return None;
     };
     prepare(&faults);

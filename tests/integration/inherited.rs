@@ -286,7 +286,7 @@ fn listen_where_only_an_inherited_socket_is_permitted() {
     let address = socket.local_addr().expect("the socket is bound");
     let mut command = inheriting(socket);
     let Some(faults) = Faults::preload(command.env("WALLCLOCKD_LISTEN", "127.0.0.9:9527")) else {
-        return skip("no cc (Debian package gcc)");
+        return skip("no cc (Debian package gcc) or static programs");
     };
     faults.set_socket_error(libc::EAFNOSUPPORT);
     let mut process = Process::start_with_stdin(&mut command);

@@ -55,20 +55,31 @@ documented! {
 
     // Installation: `install`, `restart`.
     PACKAGE = "systemd/package";
-    INSTALL_PACKAGE = "dpkg -i target/debian/wallclock_*.deb";
+    INSTALL_SERVER = "dpkg -i target/debian/wallclockd_*.deb";
+    INSTALL_CLIENT = "dpkg -i target/debian/wallclock_*.deb";
     QUERY_FROM_ANOTHER_HOST = "wallclock -s 192.168.7.10";
     DISABLE = "systemctl disable --now wallclockd.socket wallclockd.service";
-    REMOVE = "dpkg -r wallclock";
-    PURGE = "dpkg -P wallclock";
+    REMOVE = "dpkg -r wallclockd wallclock";
+    PURGE = "dpkg -P wallclockd wallclock";
     BUILD = "cargo build --release";
     INSTALL_PROGRAMS = "install target/release/wallclockd target/release/wallclock /usr/bin/";
     INSTALL_UNITS = "install -m 644 systemd/wallclockd.socket systemd/wallclockd*.service \
                      /etc/systemd/system/";
     INSTALL_TMPFILES =
-        "install -m 644 systemd/wallclock.tmpfiles /etc/tmpfiles.d/wallclock.conf";
-    CREATE_TMPFILES = "systemd-tmpfiles --create wallclock.conf";
+        "install -m 644 systemd/wallclockd.tmpfiles /etc/tmpfiles.d/wallclockd.conf";
+    CREATE_TMPFILES = "systemd-tmpfiles --create wallclockd.conf";
     DAEMON_RELOAD = "systemctl daemon-reload";
     ENABLE = "systemctl enable --now wallclockd.socket wallclockd.service";
+
+    // RPM packages: `rpm`. The static archive and its image: `archive`.
+    RPM = "systemd/package rpm";
+    ARCHIVE = "systemd/package --target x86_64-unknown-linux-musl archive";
+    UNPACK_ARCHIVE = "tar -xzf wallclock-*-musl.tar.gz";
+    INSTALL_ARCHIVE = "wallclock-*-musl/install";
+    REMOVE_ARCHIVE = "/usr/local/share/wallclock/install --remove";
+    BUILD_IMAGE = "podman build --tag wallclockd wallclock-*-musl";
+    RUN_IMAGE = "podman run --detach --name wallclockd --network host --read-only --cap-drop all \
+                 wallclockd";
 
     // Status and log: `status`.
     STATUS = "systemctl status wallclockd";
@@ -81,7 +92,7 @@ documented! {
     RESTART = "systemctl restart wallclockd";
     EDIT_SOCKET = "systemctl edit wallclockd.socket";
     RESTART_SOCKET = "systemctl restart wallclockd.socket";
-    COPY_TABLE = "cp /usr/share/doc/wallclock/examples/wallclockd.nft /etc/wallclockd.nft";
+    COPY_TABLE = "cp /usr/share/doc/wallclockd/examples/wallclockd.nft /etc/wallclockd.nft";
     LOAD_TABLE = "nft -f /etc/wallclockd.nft";
     INCLUDE_TABLE = "echo 'include \"/etc/wallclockd.nft\"' >>/etc/nftables.conf";
     ENABLE_TABLE = "systemctl enable nftables";
@@ -115,6 +126,16 @@ documented! {
     EDIT_MIDNIGHT_TIMER = "systemctl edit --full --force read-database.timer";
     ENABLE_MIDNIGHT = "systemctl enable --now read-database.timer";
     SET_CLOCK = "date -s \"@$(wallclock -s 10.0.0.1 +%s.%N)\"";
+
+    // Several clocks: `several`.
+    EDIT_KEEPALIVED = "systemctl edit keepalived";
+    ENABLE_KEEPALIVED = "systemctl enable keepalived";
+    RESTART_KEEPALIVED = "systemctl restart keepalived";
+    OFFSET_OF_ROOM = "wallclock -s 192.168.7.11 -s 192.168.7.12 -s 192.168.7.13 --offset";
+    ADD_SERVICE = "firewall-cmd --permanent --add-service=wallclock";
+    ADD_VRRP = "firewall-cmd --permanent --add-protocol=vrrp";
+    RELOAD_FIREWALLD = "firewall-cmd --reload";
+    TELL_SESSIONS = "echo WALLCLOCK_SERVER=192.168.7.10 >>/etc/environment";
 }
 
 fn read(document: &str) -> String {

@@ -1,4 +1,4 @@
-//! A machine to install the package on: a real systemd as PID 1 of new namespaces (see `boot`).
+//! A machine to install the packages on: a real systemd as PID 1 of new namespaces (see `boot`).
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-use super::package::package;
+use super::package::{PACKAGES, package};
 
 /// Limit of a wait for something that must happen, far above what a busy host needs.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -84,6 +84,7 @@ impl Machine {
             .args(["--pdeathsig", "KILL", "setsid", "sh"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/boot"))
             .arg(&cgroup)
+            .arg(std::env::var_os("WALLCLOCK_TEST_ROOT").unwrap_or_else(|| "/".into()))
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a second handle"))
             .stderr(out)
@@ -116,10 +117,10 @@ impl Machine {
         Some(machine)
     }
 
-    /// Boots a machine, installs the package, and waits until the daemon is ready.
+    /// Boots a machine, installs both packages, and waits until the daemon is ready.
     pub fn with_package() -> Option<Self> {
         let machine = Self::boot()?;
-        machine.install(&package(1));
+        machine.install(&PACKAGES, 1);
         machine.daemon(SERVICE);
         Some(machine)
     }
@@ -215,10 +216,13 @@ impl Machine {
         ));
     }
 
-    /// Installs or upgrades a package.
-    pub fn install(&self, package: &Path) {
-        let inside = self.copy_in(package);
-        self.run(&["dpkg", "-i", &inside]);
+    /// Installs these packages with this revision of the version: new, as an upgrade, or as a
+    /// downgrade.
+    #[track_caller]
+    pub fn install(&self, packages: &[&str], revision: u32) {
+        let files = packages.iter().map(|name| package(name, revision));
+        let inside: Vec<_> = files.map(|file| self.copy_in(&file)).collect();
+        self.sh(&format!("dpkg -i {}", inside.join(" ")));
     }
 
     /// One property of a unit.
@@ -373,7 +377,6 @@ fn can_boot() -> Result<(), String> {
         ("man", "man-db"),
         ("script", "bsdutils"),
         ("ss", "iproute2"),
-        ("cargo-deb", "cargo install cargo-deb --locked"),
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = |program: &str| {
@@ -381,10 +384,7 @@ fn can_boot() -> Result<(), String> {
         folders.any(|folder| folder.join(program).exists())
     };
     if let Some((program, package)) = needed.iter().find(|(program, _)| !has(program)) {
-        return Err(match *program {
-            "cargo-deb" => format!("no cargo-deb ({package})"),
-            _ => format!("no {program} (Debian package {package})"),
-        });
+        return Err(format!("no {program} (Debian package {package})"));
     }
     // Tries all the privileges that booting needs: namespaces, a mount, an overlay of the root.
     let overlay = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r && \

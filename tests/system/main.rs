@@ -7,13 +7,16 @@
 
 // Tests, by subject.
 mod access;
+mod archive;
 mod check;
 mod client;
 mod install;
 mod options;
 mod quick_start;
 mod restart;
+mod rpm;
 mod sandbox;
+mod several;
 mod status;
 mod wait;
 

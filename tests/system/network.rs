@@ -1,5 +1,6 @@
 //! Other hosts, each a network namespace, on one LAN with the machine.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -64,13 +65,26 @@ impl Drop for Namespace {
 }
 
 /// Runs `ip` in the network namespace of a process.
-fn ip(pid: u32, arguments: &str) {
+pub fn ip(pid: u32, arguments: &str) {
     let status = Command::new("nsenter")
         .args(["-t", &pid.to_string(), "-n", "ip"])
         .args(arguments.split(' '))
         .status()
         .expect("nsenter");
     assert!(status.success(), "ip {arguments}: {status}");
+}
+
+/// A command in the network namespace of a process, without settings from the environment. It ends
+/// with the test.
+pub fn command_in(pid: u32, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .args(["-t", &pid.to_string(), "-n"])
+        .args(["setpriv", "--pdeathsig", "KILL"])
+        .arg(program)
+        .stdin(Stdio::null());
+    remove_settings(&mut command);
+    command
 }
 
 /// A line of shell in the network namespace of a process, with the built programs in its PATH and
@@ -89,13 +103,18 @@ pub fn shell_in(pid: u32, line: &str) -> Command {
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC0")
         .stdin(Stdio::null());
+    remove_settings(&mut command);
+    command
+}
+
+/// Removes the settings of the environment from a command.
+fn remove_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("WALLCLOCK") || text == "RUST_LOG" {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// A socket in a namespace, connected to `server`, with a buffer for every response.
@@ -114,9 +133,14 @@ fn connected_socket(pid: u32, server: SocketAddr, from: Option<IpAddr>) -> UdpSo
     })
 }
 
+/// A socket in the network namespace of a process, connected to `server`.
+pub fn host_socket(pid: u32, server: &str) -> UdpSocket {
+    connected_socket(pid, server.parse().expect("an address"), None)
+}
+
 /// A socket on the machine itself.
 pub fn local_socket(machine: &Machine, server: &str) -> UdpSocket {
-    connected_socket(machine.pid(), server.parse().expect("an address"), None)
+    host_socket(machine.pid(), server)
 }
 
 /// Sends one request and returns the response, or `None` if there is none within [`TIMEOUT`].
@@ -146,47 +170,64 @@ pub fn assert_ignored(socket: &UdpSocket, control: &UdpSocket, who: &str) {
     assert!(socket.recv(&mut [0; 64]).is_err(), "{who} got a response");
 }
 
+/// An Ethernet switch. Its ports disappear with it.
+pub struct Switch(Namespace);
+
+impl Switch {
+    pub fn new() -> Self {
+        let switch = Namespace::new();
+        switch.ip("link add br0 type bridge");
+        switch.ip("link set br0 up");
+        Self(switch)
+    }
+
+    /// Connects the network namespace of a process by an interface eth0 with these addresses. Each
+    /// connection has another number.
+    pub fn connect(&self, pid: u32, number: usize, addresses: &[String]) {
+        let port = format!("port{number}");
+        let peer = self.0.pid();
+        ip(
+            pid,
+            &format!("link add eth0 type veth peer name {port} netns {peer}"),
+        );
+        self.0.ip(&format!("link set {port} master br0 up"));
+        ip(pid, "link set lo up");
+        for address in addresses {
+            ip(pid, &format!("addr add {address} dev eth0"));
+        }
+        ip(pid, "link set eth0 up");
+    }
+
+    /// Connects a new host, 192.168.7.NUMBER and fd00:7::NUMBER.
+    pub fn host(&self, number: usize) -> Namespace {
+        let host = Namespace::new();
+        let addresses = [
+            format!("192.168.7.{number}/24"),
+            format!("fd00:7::{number}/64 nodad"),
+        ];
+        self.connect(host.pid(), number, &addresses);
+        host
+    }
+}
+
 /// Three hosts and the machine on one Ethernet.
 pub struct Lan {
     hosts: Vec<Namespace>,
-    _switch: Namespace,
+    _switch: Switch,
 }
 
 impl Lan {
     /// Connects the machine and three new hosts to a switch. Host 0 also has a public address.
     pub fn new(machine: &Machine) -> Self {
-        let switch = Namespace::new();
-        switch.ip("link add br0 type bridge");
-        switch.ip("link set br0 up");
-        let connect = |pid: u32, number: usize, addresses: &[String]| {
-            let port = format!("port{number}");
-            let peer = switch.pid();
-            ip(
-                pid,
-                &format!("link add eth0 type veth peer name {port} netns {peer}"),
-            );
-            switch.ip(&format!("link set {port} master br0 up"));
-            ip(pid, "link set lo up");
-            for address in addresses {
-                ip(pid, &format!("addr add {address} dev eth0"));
-            }
-            ip(pid, "link set eth0 up");
-        };
+        let switch = Switch::new();
         let addresses = [
             format!("{V4}/24"),
             format!("{V6}/64 nodad"),
             format!("{OTHER}/24"),
             format!("{PUBLIC}/24"),
         ];
-        connect(machine.pid(), 0, &addresses);
-        let hosts: Vec<_> = (0..3).map(|_| Namespace::new()).collect();
-        for (number, host) in (21..).zip(&hosts) {
-            let addresses = [
-                format!("192.168.7.{number}/24"),
-                format!("fd00:7::{number}/64 nodad"),
-            ];
-            connect(host.pid(), number, &addresses);
-        }
+        switch.connect(machine.pid(), 0, &addresses);
+        let hosts: Vec<_> = (21..24).map(|number| switch.host(number)).collect();
         hosts[0].ip("addr add 10.1.2.21/24 dev eth0");
         hosts[0].ip(&format!("addr add {PUBLIC_HOST}/24 dev eth0"));
         Self {
@@ -202,7 +243,7 @@ impl Lan {
 
     /// A socket of host `number`, connected to `server`.
     pub fn socket(&self, number: usize, server: &str) -> UdpSocket {
-        connected_socket(self.pid(number), server.parse().expect("an address"), None)
+        host_socket(self.pid(number), server)
     }
 
     /// A socket on a public address of host 0, connected to the machine's public address.

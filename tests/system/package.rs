@@ -1,6 +1,6 @@
-//! The package under test, and the commands that build it.
+//! The packages under test, and the commands that build them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,46 +8,66 @@ use std::sync::{Mutex, PoisonError};
 
 use super::documents::{self, Documented};
 
-/// Builds the package, with this revision of the version, from the programs of this test run.
-///
-/// `systemd/package --no-build` packs release programs. To build those again would cost every test
-/// run a minute, so it gets a target directory of its own with this run's programs in their place.
-pub fn package(revision: u32) -> PathBuf {
-    static BUILT: Mutex<BTreeMap<u32, PathBuf>> = Mutex::new(BTreeMap::new());
+/// The package of the client and the package of the server.
+pub const PACKAGES: [&str; 2] = ["wallclock", "wallclockd"];
+
+/// Returns a package with this revision of the version, of the programs of this test run. The first
+/// call for a revision builds it.
+pub fn package(name: &str, revision: u32) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
     // If the build fails in one test, the next test tries again.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built
-        .entry(revision)
-        .or_insert_with(|| build(revision))
-        .clone()
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("system");
+    if !built.contains(&revision) {
+        copy_programs(&target);
+        pack(&[], &target, revision, |_| ());
+        built.insert(revision);
+    }
+    packed(&target, name, revision)
 }
 
-fn build(revision: u32) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("system");
+/// Copies the programs of this test run to where a release build into this target directory would
+/// put them: to build release programs would cost every test run a minute.
+pub fn copy_programs(target: &Path) {
     let release = target.join("release");
-    fs::create_dir_all(&release).expect("a directory for the package");
-    for name in ["wallclock", "wallclockd"] {
+    fs::create_dir_all(&release).expect("a directory for the programs");
+    for name in PACKAGES {
         fs::copy(support::program(name), release.join(name)).expect("a built program");
     }
-    let package = target.join("debian").join(format!("{revision}.deb"));
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/package"))
-        .args([
-            "--no-build",
-            "--fast",
-            "--deb-revision",
-            &revision.to_string(),
-            "--output",
-        ])
-        .arg(&package)
-        .env("CARGO_TARGET_DIR", &target)
-        .output()
-        .expect("systemd/package");
+}
+
+/// Packs the release programs that are in a target directory. `runner` is a command before that of
+/// the script, `change` sets more.
+pub fn pack(runner: &[&str], target: &Path, revision: u32, change: impl Fn(&mut Command)) {
+    let revision = revision.to_string();
+    let script = ["systemd/package", "--no-build", "--revision", &revision];
+    let line = [runner, &script].concat();
+    let mut command = Command::new(line[0]);
+    command
+        .args(&line[1..])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", target)
+        // To compress programs with debugging information would cost half a minute.
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+    change(&mut command);
+    let output = command.output().expect("systemd/package");
     assert!(
         output.status.success(),
         "systemd/package: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    package
+}
+
+/// A package in a target directory, see [`pack`].
+pub fn packed(target: &Path, name: &str, revision: u32) -> PathBuf {
+    let start = format!("{name}_{}-{revision}_", env!("CARGO_PKG_VERSION"));
+    let files = fs::read_dir(target.join("debian")).expect("target/debian");
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&start) && name.ends_with(".deb")
+    };
+    let found = files.flatten().map(|file| file.path()).find(is_it);
+    found.unwrap_or_else(|| panic!("no {start}*.deb"))
 }
 
 /// The target directory of the documented commands that build. They must not replace the programs

@@ -29,7 +29,7 @@ fn output_of(command: &mut Command) -> String {
 /// Runs a documented command until it prints what the document shows. On a busy host a response may
 /// come too late for the time-out of a documented command, so it is tried again.
 #[track_caller]
-fn run_until_as_documented(namespace: &Namespace, command: Documented) {
+pub fn run_until_as_documented(namespace: &Namespace, command: Documented) {
     assert_documented(command.line());
     let start = Instant::now();
     loop {

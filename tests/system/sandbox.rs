@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::machine::{INSTANCE, Machine, SERVICE, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{local_socket, query};
-use super::package::package;
 
 /// A program of its own, which runs in the daemon's place. It is a module here only so that it is
 /// checked like the rest.
@@ -170,7 +169,7 @@ fn zone_tables_installed_after_the_start_are_read() {
     };
     machine.sh("mv /usr/share/zoneinfo /root/tables");
     machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
-    machine.install(&package(1));
+    machine.install(&["wallclockd"], 1);
     machine.daemon(SERVICE);
     let sockets = both_daemons(&machine);
     assert_zone_follows(&machine, &sockets, "true", "UTC");

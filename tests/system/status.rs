@@ -12,7 +12,7 @@ use super::documents::{self, block_with, run_documented};
 use super::load::Load;
 use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TEMPLATE, TIMEOUT, wait_for};
 use super::network::{Lan, V4, local_socket, query};
-use super::package::package;
+use super::package::PACKAGES;
 
 /// The warning of a daemon whose clock is not synchronised, and of one that cannot read its status.
 const UNSYNCHRONISED: &str = "the system clock is not synchronised (since";
@@ -282,7 +282,7 @@ fn only_what_needs_attention_causes_a_warning() {
     assert_eq!(query_until(&socket, "%%"), "%");
     machine.sh("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
     machine.run(&["systemctl", "restart", SERVICE]);
-    machine.install(&package(2));
+    machine.install(&PACKAGES, 2);
     machine.counters();
     assert_eq!(warnings(&machine), [""; 0]);
 

@@ -1,11 +1,13 @@
 //! Options, environment variables, and errors at the start.
 
 use std::ffi::OsStr;
+use std::io;
 use std::net::UdpSocket;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use support::{Process, query, skip_without_ipv6, wallclock, wallclockd};
+use wallclock::error::error_chain;
 
 /// Runs a daemon that cannot start. Returns what it prints to stderr, and its exit status.
 fn run_failing(command: &mut Command) -> (String, Option<i32>) {
@@ -41,6 +43,11 @@ fn assert_start_error(
     );
 }
 
+/// The words of the C library for EADDRNOTAVAIL.
+fn address_not_available() -> String {
+    error_chain(&io::Error::from_raw_os_error(libc::EADDRNOTAVAIL))
+}
+
 #[test]
 fn start_error_is_one_line_that_names_the_cause() {
     let other = UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -49,7 +56,7 @@ fn start_error_is_one_line_that_names_the_cause() {
         (
             ["-l", "192.0.2.1:9527"],
             None,
-            "192.0.2.1:9527: Cannot assign requested address",
+            &*format!("192.0.2.1:9527: {}", address_not_available()),
             1,
         ),
         (
@@ -121,8 +128,8 @@ fn ipv6_address_of_another_host_is_a_start_error() {
     if skip_without_ipv6() {
         return;
     }
-    let expected = "[2001:db8::1]:9527: Cannot assign requested address";
-    assert_start_error(["-l", "[2001:db8::1]:9527"], None, expected, 1);
+    let expected = format!("[2001:db8::1]:9527: {}", address_not_available());
+    assert_start_error(["-l", "[2001:db8::1]:9527"], None, &expected, 1);
 }
 
 #[test]
@@ -232,7 +239,7 @@ fn bad_environment_variable_is_named_with_its_value() {
         (
             "239.0.0.1",
             &[][..],
-            "] WALLCLOCKD_LISTEN: 239.0.0.1:9527 is a broadcast",
+            "] WALLCLOCKD_LISTEN=239.0.0.1: 239.0.0.1:9527 is a broadcast",
         ),
         (
             "127.0.0.1:0",

@@ -1,4 +1,4 @@
-//! The script in systemd/README.md that writes the offsets as metrics.
+//! The scripts in systemd/README.md that write metrics.
 
 use std::env;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ fn block_with(line: &str) -> String {
     block.split_once('\n').expect("a language").1.to_owned()
 }
 
-/// The script as printed, with these servers.
+/// The script of the offsets as printed, with these servers.
 fn script(directory: &TempDir, arguments: &[&str], servers: &str) -> Command {
     let script = directory.path().join("wallclock-metrics");
     fs::write(&script, block_with("# wallclock-metrics DIRECTORY:")).expect("a file");
@@ -38,10 +38,21 @@ fn script(directory: &TempDir, arguments: &[&str], servers: &str) -> Command {
     command
 }
 
-/// Runs the script as printed.
+/// Runs the script of the offsets as printed.
 fn write_metrics(directory: &TempDir, arguments: &[&str], servers: &str) -> Output {
     let mut command = script(directory, arguments, servers);
     command.output().expect("sh starts")
+}
+
+/// Writes a shell script that stands in for a program.
+fn write_program(directory: &TempDir, name: &str, text: &str) {
+    let source = directory.path().join("source");
+    fs::write(&source, format!("#!/bin/sh\n{text}")).expect("a file");
+    // The kernel executes no file that a process has open for writing, and a child of another test
+    // may have inherited those of this process.
+    let mut install = Command::new("install");
+    install.arg(source).arg(directory.path().join(name));
+    assert!(install.status().expect("install starts").success());
 }
 
 /// The names in a directory, in order.
@@ -101,6 +112,10 @@ fn metrics_of_the_offset_are_as_documented() {
     let output = write_metrics(&directory, &[&directory_name], "host:port");
     assert!(!output.status.success(), "{output:?}");
     assert_eq!(fs::read(&file).expect("a file"), before);
+    assert_eq!(
+        names_in(&directory),
+        ["wallclock-metrics", "wallclock.prom"]
+    );
 }
 
 #[test]
@@ -135,18 +150,30 @@ fn metrics_replace_those_before_at_once() {
     let file = directory.path().join("wallclock.prom");
     fs::write(&file, "before\n").expect("a file");
     let mut before = File::open(&file).expect("a file");
-    let (silent, address) = silent_server();
-    silent.set_nonblocking(false).expect("blocking");
-    let mut child = script(&directory, &[&name], &address)
-        .spawn()
-        .expect("sh starts");
-    // While it waits for the server, the new file has a name that node_exporter does not read.
-    silent.recv(&mut [0; 2048]).expect("a request");
+    let (_silent, address) = silent_server();
+    // The measurement begins when the test says so, and not at all if that fails.
+    let programs = TempDir::new("waiting-client");
+    let directory_of_programs = programs.path().display();
+    let text = format!(
+        "until [ -e '{directory_of_programs}/begin' ]; do\n\
+         [ -d '{directory_of_programs}' ] || exit 1\n\
+         sleep 0.01\n\
+         done\n\
+         exec '{}' \"$@\"",
+        program("wallclock").display()
+    );
+    write_program(&programs, "wallclock", &text);
+    let mut command = script(&directory, &[&name], &address);
+    let path = env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", programs.path().display()));
+    let mut child = command.spawn().expect("sh starts");
+    // Until it ends, the new file has a name that node_exporter does not read.
     wait_until("there is no new file", || names_in(&directory).len() == 3);
     let mut names = names_in(&directory);
     names.retain(|name| name.ends_with(".prom"));
     assert_eq!(names, ["wallclock.prom"]);
     assert_eq!(fs::read(&file).expect("a file"), b"before\n");
+    fs::write(programs.path().join("begin"), "").expect("a file");
     assert!(child.wait().expect("a child").success());
     // The file is another one: it was renamed, not written.
     let mut text = String::new();
@@ -159,4 +186,54 @@ fn metrics_replace_those_before_at_once() {
     let samples = parse_metrics(&fs::read_to_string(&file).expect("a file"));
     let up = format!("wallclock_up{{server=\"{address}\"}}");
     assert_eq!(samples, [(up, 0.0)]);
+}
+
+// A stand-in for systemctl; system/status.rs has the real one.
+#[test]
+fn metrics_of_the_counters_replace_those_before_at_once() {
+    if skip_without(&["awk"]) {
+        return;
+    }
+    let directory = TempDir::new("counters");
+    let programs = TempDir::new("systemctl");
+    let status = "answered=12 refused=3 clock=unsynchronised since=2026-07-05T01:05:07Z";
+    let text = format!(
+        "[ \"$*\" = 'show -P StatusText wallclockd' ] || exit 1\n\
+         ls -A '{}' >'{}/names'\n\
+         echo '{status}'\n",
+        directory.path().display(),
+        programs.path().display()
+    );
+    write_program(&programs, "systemctl", &text);
+    let file = directory.path().join("wallclockd.prom");
+    fs::write(&file, "before\n").expect("a file");
+    let mut before = File::open(&file).expect("a file");
+    let path = env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &block_with("# wallclockd-metrics DIRECTORY:"), "sh"])
+        .arg(directory.path())
+        .env("PATH", format!("{}:{path}", programs.path().display()));
+    assert!(command.status().expect("sh starts").success());
+    let mut old = String::new();
+    before.read_to_string(&mut old).expect("a file");
+    assert_eq!(old, "before\n");
+    // What was there while the counters were read.
+    let names = fs::read_to_string(programs.path().join("names")).expect("a file");
+    let mut names = names.lines().filter(|name| name.ends_with(".prom"));
+    assert_eq!(
+        (names.next(), names.next()),
+        (Some("wallclockd.prom"), None)
+    );
+    assert_eq!(names_in(&directory), ["wallclockd.prom"]);
+    let samples = parse_metrics(&fs::read_to_string(&file).expect("a file"));
+    let expected = [
+        ("wallclockd_answered_total", 12.0),
+        ("wallclockd_refused_total", 3.0),
+        ("wallclockd_synchronised", 0.0),
+    ];
+    assert_eq!(
+        samples,
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
 }

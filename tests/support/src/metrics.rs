@@ -16,10 +16,15 @@ pub fn parse_metrics(text: &str) -> Vec<(String, f64)> {
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let mut words = comment.splitn(3, ' ');
-            let [Some(kind), Some(name), Some(_)] = [(); 3].map(|()| words.next()) else {
+            let [Some(kind), Some(name), Some(text)] = [(); 3].map(|()| words.next()) else {
                 panic!("{line}");
             };
-            assert!(matches!(kind, "HELP" | "TYPE"), "{line}");
+            let is_counter = name.ends_with("_total");
+            match kind {
+                "HELP" => {}
+                "TYPE" => assert_eq!(text, if is_counter { "counter" } else { "gauge" }, "{line}"),
+                _ => panic!("{line}"),
+            }
             described.push((kind, name));
             continue;
         }

@@ -7,13 +7,22 @@ use std::sync::OnceLock;
 
 use crate::skip;
 
-/// Compiles a C file of this crate. Returns the library's path, `None` without a C compiler.
+/// Whether the programs are static, so that they load no library.
+pub const PROGRAMS_ARE_STATIC: bool = cfg!(target_feature = "crt-static");
+
+/// Compiles a C file of this crate. Returns the library's path, `None` without a C compiler or if
+/// the programs load no library.
 pub fn compile(source: &str) -> Option<PathBuf> {
+    if PROGRAMS_ARE_STATIC {
+        return None;
+    }
     // Written under a name of this process and renamed: another test program may compile it at the
     // same time, or have it loaded.
     let path = crate::scratch_dir().join(source).with_extension("so");
     let new_path = path.with_extension(std::process::id().to_string());
     let compiled = Command::new("cc")
+        // Where the programs have 32 bits, cc may compile for 64.
+        .args(cfg!(target_arch = "x86").then_some("-m32"))
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(&new_path)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))

@@ -106,6 +106,12 @@ impl Process {
         }
     }
 
+    /// Kills the process (SIGKILL), and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits until the process ends by itself. `log` is complete then.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + HANG_TIMEOUT;
@@ -151,7 +157,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -20,7 +20,7 @@ impl Resolver {
         static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Some(library) = LIBRARY.get_or_init(|| preload::compile("resolver.c")) else {
-            skip("no cc (Debian package gcc)");
+            skip("no cc (Debian package gcc) or static programs");
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

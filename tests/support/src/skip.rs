@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::skipped;
+use crate::{preload, skipped};
 
 /// Counts a test, or a part of one, as skipped. Panics if WALLCLOCK_TEST_ALL=1.
 pub fn skip(reason: &str) {
@@ -53,13 +53,13 @@ pub fn skip_without(programs: &[&str]) -> bool {
 fn debian_package(program: &str) -> Option<&'static str> {
     match program {
         "cc" => Some("gcc"),
-        "chronyc" => Some("chrony"),
+        "chronyc" | "chronyd" => Some("chrony"),
         "find" => Some("findutils"),
         "ip" => Some("iproute2"),
         "man" => Some("man-db"),
         "nc" => Some("netcat-openbsd"),
         "nft" => Some("nftables"),
-        "nsenter" | "setpriv" | "unshare" => Some("util-linux"),
+        "chrt" | "nsenter" | "setpriv" | "unshare" => Some("util-linux"),
         "script" => Some("bsdutils"),
         _ => None,
     }
@@ -94,10 +94,24 @@ pub fn skip_without_ipv6() -> bool {
     missing
 }
 
-/// Returns the path of libfaketime, where Debian installs it. Skips the test if it is missing.
+/// Returns the path of libfaketime, where Debian installs it. Skips the test if it is missing, or
+/// the programs load no library.
 pub fn libfaketime_or_skip() -> Option<PathBuf> {
+    if preload::PROGRAMS_ARE_STATIC {
+        skip("static programs");
+        return None;
+    }
+    // The directory of this architecture, such as x86_64-linux-gnu.
+    let architecture = match env::consts::ARCH {
+        "x86" => "i386",
+        architecture => architecture,
+    };
     let directories = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let library = directories
+        .filter(|directory| {
+            let name = directory.file_name();
+            name.to_string_lossy().starts_with(architecture)
+        })
         .map(|directory| directory.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file());
     if library.is_none() {
