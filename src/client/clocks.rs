@@ -15,11 +15,18 @@ const RAW: ClockId = ClockId::MonotonicRaw;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const RAW: ClockId = ClockId::Monotonic;
 
-/// Minimum and maximum of the spin at the end of a wait, which takes a 32nd of the wait.
-///
-/// A sleep ends 60 to 200 us late, on a busy machine some milliseconds. If the server's second
-/// begins in that time, this edge gives no sample.
-const SPIN_RANGE: (Nanos, Nanos) = (150_000, 4_000_000);
+/// A wait up to this long is a spin. A sleep ends 60 to 200 us late, too late for the requests that
+/// are that close to each other. It includes the time that
+/// [`offset`](crate::offset) allows for a late end before them.
+const MAX_SPIN: Nanos = 400_000;
+
+/// A wait up to this long, which is one between requests of a pass, is a single sleep. Sleeps end
+/// by CLOCK_MONOTONIC, which may run slower than the raw clock by a tenth; longer waits consist of
+/// several.
+const MAX_SINGLE_SLEEP: Nanos = 100_000_000;
+
+/// The last sleep of these takes at most this long.
+const MAX_LAST_SLEEP: Nanos = 1_000_000;
 
 /// Number of readings from which [`read_clocks`] takes the shortest.
 const READINGS: u32 = 4;
@@ -48,19 +55,21 @@ pub(super) fn to_nanos(time: Timespec) -> Nanos {
     Nanos::from(time.tv_sec) * SECOND + Nanos::from(time.tv_nsec)
 }
 
-/// Waits until the raw clock reads `time`. Sleeps first, then spins for the end of the wait.
+/// Waits until the raw clock reads `time`: spins if that is soon. A sleep may end late.
 pub(super) fn sleep_until(time: Nanos) {
-    let (min, max) = SPIN_RANGE;
-    let spin = ((time - raw_time()) / 32).clamp(min, max);
+    let wait = time - raw_time();
+    let max_last = match wait {
+        ..=MAX_SINGLE_SLEEP => wait,
+        _ => MAX_LAST_SLEEP,
+    };
     loop {
         let left = time - raw_time();
         if left <= 0 {
             return;
         }
-        // Sleeps end by CLOCK_MONOTONIC, which may run slower than the raw clock by a tenth.
-        let sleep = (left - spin).min(left / 8 * 7);
+        let sleep = if left <= max_last { left } else { left / 8 * 7 };
         match u64::try_from(sleep) {
-            Ok(nanos @ 1..) => thread::sleep(Duration::from_nanos(nanos)),
+            Ok(nanos) if wait > MAX_SPIN => thread::sleep(Duration::from_nanos(nanos)),
             _ => std::hint::spin_loop(),
         }
     }

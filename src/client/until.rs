@@ -128,8 +128,10 @@ pub fn wait(
                 let due = plan.due_at();
                 let (left, left_to_due) = (until - now, due - now);
                 let mut step = if until < due {
-                    // The clock of the timer may be slewed by a tenth.
-                    left.min((left / 8 * 7).max(1_000_000))
+                    // The clock of the timer may be slewed by a tenth. A reading long before the
+                    // target may be late by a tenth of the last step.
+                    let last_step = ((due - until) / 64).clamp(1_000_000, 100_000_000);
+                    left.min((left / 8 * 7).max(last_step))
                 } else if left > 2 * SPIN {
                     (left - SPIN).min(left / 8 * 7)
                 } else {

@@ -12,6 +12,9 @@ const DEFAULT_SAMPLES: u32 = 8;
 /// Number of parts into which the requests of a pass divide its window.
 const WINDOW_PARTS: Nanos = 32;
 
+/// How late a sleep may end without that the first request of a pass is too late.
+const WAKE_UP: Nanos = 250_000;
+
 /// Maximum number of passes: three are enough, and three are for delays and losses at the wrong
 /// moment.
 const MAX_PASSES: u32 = 6;
@@ -315,7 +318,7 @@ impl Measurement {
         self.passes += 1;
         // The first response is to be received before the window begins.
         let start = edge - window.high();
-        let send_at = now.max(start - spacing - 2 * self.longest_round_trip);
+        let send_at = now.max(start - spacing - 2 * self.longest_round_trip - WAKE_UP);
         self.pass = Some(Pass {
             edge,
             spacing,
@@ -622,7 +625,8 @@ mod tests {
         let window_end = edge - result.estimate.aged_to(now).low();
         let window = result.estimate.aged_to(window_end);
         let start = edge - window.high();
-        assert_eq!(at, start - window.width() / 32 - 2 * 30 * MICRO);
+        let lead = window.width() / 32 + 2 * 30 * MICRO + WAKE_UP;
+        assert_eq!(at, start - lead);
         assert!((edge - 50 * MILLI..edge).contains(&at), "{at}");
     }
 

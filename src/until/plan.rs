@@ -84,12 +84,25 @@ pub struct PlanConfig {
 pub struct Reading {
     /// Contains the server's clock minus the local one.
     pub interval: Interval,
-    /// The local time of this interval.
+    /// The local time of this interval: that of the last response, not that of the last request,
+    /// whose response may be lost. Of several servers it is the earliest.
     pub as_of: Nanos,
     /// The round trip to the server.
     pub round_trip: Nanos,
     /// Whether the server responds with whole seconds.
     pub whole_seconds: bool,
+}
+
+impl Reading {
+    /// Returns an interval that contains the server's clock minus the local one at a local time.
+    pub fn interval_at(&self, time: Nanos, max_slew: Ppm) -> Interval {
+        let estimate = Estimate {
+            interval: self.interval,
+            as_of: self.as_of,
+            max_slew,
+        };
+        estimate.aged_to(time)
+    }
 }
 
 /// Decides when to read the server's clock, and when the wait is over.
@@ -104,9 +117,9 @@ pub struct Plan {
     reading: Reading,
     /// Whether `reading` is a full measurement.
     is_full: bool,
-    /// The end of the last reading that succeeded.
+    /// The last response of the last reading that succeeded.
     read_at: Nanos,
-    /// The end of the last reading.
+    /// The end of the last reading, or its last response.
     tried_at: Nanos,
     /// Whether the last reading failed.
     failed: bool,
@@ -238,15 +251,7 @@ impl Plan {
 
     /// Returns an interval that contains the server's clock minus the local one at a local time.
     pub(super) fn interval_at(&self, time: Nanos) -> Interval {
-        let Reading {
-            interval, as_of, ..
-        } = self.reading;
-        let estimate = Estimate {
-            interval,
-            as_of,
-            max_slew: self.config.max_slew,
-        };
-        estimate.aged_to(time)
+        self.reading.interval_at(time, self.config.max_slew)
     }
 
     /// Returns the time from the end of the last measurement to the target.

@@ -167,8 +167,8 @@ impl World {
         }
         let clock = measurement.result()?;
         Some(Reading {
-            interval: clock.estimate.aged_to(self.local()),
-            as_of: self.local(),
+            interval: clock.estimate.interval,
+            as_of: clock.estimate.as_of,
             round_trip: clock.round_trip,
             whole_seconds: self.whole_seconds,
         })
@@ -521,6 +521,35 @@ fn a_step_of_the_server_before_the_last_reading_is_never_early() {
             let max = 2 * bound + woke_late + MILLI + size.max(0);
             assert!(late <= max, "{seed}: {late} > {max}, step {size}");
         }
+    }
+}
+
+// The responses of the last measurement are lost from some moment on, and then the server's clock
+// is set back. The server responds again before the target.
+#[test]
+fn a_step_while_the_last_responses_are_lost_is_never_early() {
+    for seed in 0..500 {
+        let mut random = Random(seed << 32);
+        let mut world = World {
+            delays: 49 * MILLI..51 * MILLI,
+            random: seed << 32,
+            ..quiet_world(false, true)
+        };
+        let wait = 10 * SECOND;
+        // Measuring takes 0.8 s, the first time as well as the last, which ends 0.2 s before the
+        // target.
+        let target = world.now + 800 * MILLI + wait;
+        let gone = target - random.within(800 * MILLI..1_200 * MILLI);
+        world.gone.push(gone..target - 250 * MILLI);
+        let step = target - random.within(500 * MILLI..700 * MILLI);
+        world
+            .clock
+            .push((step, step - random.within(MILLI..50 * MILLI), 0));
+        let end = run(&mut world, wait, SECOND);
+        let End::Due { late, .. } = end else {
+            panic!("{seed}: {end:?}");
+        };
+        assert!(late >= 0, "{seed}: early by {}", -late);
     }
 }
 

@@ -5,6 +5,7 @@
 //! exit status is 1 if a response was wrong or a promise does not hold.
 
 mod clients;
+mod options;
 mod promise;
 #[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
 mod sys;
@@ -16,14 +17,13 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use clap::Parser;
-use clap::error::ErrorKind;
 use rustix::net::sockopt;
 use support::flood::group_digits;
 use support::{Process, has_program, wallclockd};
 use wallclock::client::query::RetryPolicy;
 
-use clients::{Outcome, Wait};
+use clients::Wait;
+use options::{Options, Outcome};
 use promise::Promise;
 use table::Table;
 
@@ -42,20 +42,6 @@ pub const POLICY: RetryPolicy = RetryPolicy {
     timeout: Duration::from_secs(1),
     attempts: 3,
 };
-
-/// Measures what many clients get that query one server at the same moment.
-#[derive(Parser)]
-struct Options {
-    /// Measure each row once. Promises that do not hold are no failure.
-    #[arg(long)]
-    quick: bool,
-    /// Print what tests/bench/README.md has under "Midnight".
-    #[arg(long)]
-    markdown: bool,
-    /// Cargo passes this to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
-}
 
 /// A server, and the clients' way to retry.
 struct Setup {
@@ -100,27 +86,11 @@ impl Setup {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        // `cargo bench -- OPTIONS` passes the options of another benchmark to this one too.
-        Err(error) if error.kind() == ErrorKind::UnknownArgument => {
-            println!("midnight: left out, its only options are --quick and --markdown");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => error.exit(),
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    options::run("midnight", measure)
 }
 
-/// Measures all rows. Returns whether every response was right and every promise held.
-fn run(options: &Options) -> io::Result<bool> {
+/// Measures all rows.
+fn measure(options: &Options) -> io::Result<Outcome> {
     let cores = sys::cores();
     sys::pin(None, cores[0]);
     let header = [
@@ -169,20 +139,11 @@ fn run(options: &Options) -> io::Result<bool> {
         most,
         measured,
     });
-    for table in [table, promise::table("Promises of midnight", &promises)] {
-        if options.markdown {
-            println!("{}", table.markdown());
-        } else {
-            println!("{}", table.text());
-        }
-    }
-    let broken = promises.iter().filter(|it| it.is_broken()).count();
-    // As with the benchmark of the cost.
-    let broken = if options.quick { 0 } else { broken };
-    if wrong > 0 || broken > 0 {
-        eprintln!("FAILED: {wrong} wrong responses, {broken} promises that do not hold");
-    }
-    Ok(wrong == 0 && broken == 0)
+    Ok(Outcome {
+        table,
+        promises: ("Promises of midnight", promises.into()),
+        wrong: (wrong, "wrong responses"),
+    })
 }
 
 fn setups() -> io::Result<Vec<Setup>> {
@@ -203,7 +164,7 @@ fn setups() -> io::Result<Vec<Setup>> {
     Ok(setups)
 }
 
-fn row(setup: &Setup, count: usize, outcome: &Outcome) -> Vec<String> {
+fn row(setup: &Setup, count: usize, outcome: &clients::Outcome) -> Vec<String> {
     let millis = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     vec![
         setup.name.clone(),

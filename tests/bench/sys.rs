@@ -247,8 +247,13 @@ pub fn cores() -> Vec<usize> {
 /// Binds a process (`None`: this thread) to one core. Ignores a failure: the figures are then
 /// worse, not wrong.
 pub fn pin(pid: Option<u32>, core: usize) {
+    pin_to(pid, &[core]);
+}
+
+/// Binds a process (`None`: this thread) to some cores, as [`pin`] does.
+pub fn pin_to(pid: Option<u32>, cores: &[usize]) {
     let mut set = CpuSet::new();
-    set.set(core);
+    cores.iter().for_each(|&core| set.set(core));
     let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let _ = sched_setaffinity(pid, &set);
 }

@@ -14,10 +14,10 @@ use wallclock::endpoint::Endpoint;
 const LONG_TIMEOUT: &str = "60";
 
 /// A network namespace, removed with its process.
-struct Host(Process);
+pub struct Host(Process);
 
 impl Host {
-    fn new() -> Host {
+    pub fn new() -> Host {
         // The kernel kills it if this test program dies.
         let mut process = Process::start(Command::new("setpriv").args([
             "--pdeathsig",
@@ -32,8 +32,13 @@ impl Host {
         Host(process)
     }
 
+    /// The process whose network namespace it is.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Returns the command as it runs on this host.
-    fn on(&self, command: &Command) -> Command {
+    pub fn on(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside
             .args(["-t", &self.0.id().to_string(), "--net", "--"])
@@ -60,11 +65,14 @@ impl Host {
 
     /// Runs ip(8).
     fn ip(&self, arguments: &str) {
-        let status = self
-            .on(Command::new("ip").args(arguments.split(' ')))
-            .status()
-            .expect("ip runs");
-        assert!(status.success(), "ip {arguments}");
+        self.run(&format!("ip {arguments}"));
+    }
+
+    /// Runs a script of the shell, of which no command may fail.
+    pub fn run(&self, script: &str) {
+        let mut shell = self.on(Command::new("sh").args(["-ec", script]));
+        let status = shell.status().expect("sh runs");
+        assert!(status.success(), "{script}");
     }
 }
 
@@ -85,7 +93,7 @@ fn hosts_or_skip() -> Option<(Host, Host)> {
 fn connect(server: &Host, client: &Host) {
     server.ip(&format!(
         "link add eth0 type veth peer name eth0 netns {}",
-        client.0.id()
+        client.pid()
     ));
     for (host, number) in [(server, 1), (client, 2)] {
         host.ip("link set lo up");

@@ -5,8 +5,8 @@ use std::io;
 use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
 use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND};
-use wallclock::report::Report;
 use wallclock::report::units::{format_duration, format_seconds};
+use wallclock::report::{HostResult, Report};
 use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
 
 use crate::args::Args;
@@ -51,9 +51,10 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         return Err(Error::NoClock(reason(&report), args.server_hint()));
     };
     let (now, _) = clock.read();
-    let target = moment.target(now + first.interval.low());
+    let server_now = now + first.interval_at(now, servers.max_slew).low();
+    let target = moment.target(server_now);
     let name = format_civil(target, servers.utc_offset);
-    let left = target - now - first.interval.low();
+    let left = target - server_now;
     if left <= 0 {
         return Err(Error::Past(name, format_length(-left)));
     }
@@ -87,6 +88,23 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
 fn json(name: &str, due: Nanos, bound: Nanos, late: Nanos) -> String {
     let [due, bound, late] = [due, bound, late].map(format_seconds);
     format!("{{\"until\":\"{name}\",\"due\":{due},\"bound\":{bound},\"late\":{late}}}\n")
+}
+
+/// Makes a report of offsets from the raw clock, as of the last response. Of several servers it is
+/// the earliest one's, so that no step of a clock is overlooked that follows its last response.
+/// Without any response it is as of `now`.
+fn report_as_of_responses(hosts: Vec<HostResult>, now: Nanos) -> Report {
+    let addresses = hosts.iter().flat_map(|host| &host.addresses);
+    let clocks = addresses.filter_map(|address| address.outcome.as_ref().ok());
+    let time = clocks.map(|it| it.estimate.as_of).min().unwrap_or(now);
+    // The wall clock of this machine is not used. With the raw clock in its place, the offsets are
+    // those from the raw clock.
+    let raw = ClockPair {
+        before: time,
+        wall: time,
+        after: time,
+    };
+    Report::new(hosts, raw)
 }
 
 /// Returns why the clock of the servers is not known.
@@ -138,14 +156,7 @@ impl Servers {
             ..self.command.config
         };
         let (hosts, now) = self.command.measure(config);
-        // The wall clock of this machine is not used. With the raw clock in its place, the offsets
-        // are those from the raw clock.
-        let raw = ClockPair {
-            before: now.after,
-            wall: now.after,
-            after: now.after,
-        };
-        Report::new(hosts, raw)
+        report_as_of_responses(hosts, now.after)
     }
 
     /// Returns what the majority agrees on.
@@ -204,7 +215,47 @@ impl WaitHandler for Servers {
 
 #[cfg(test)]
 mod tests {
+    use wallclock::offset::{Estimate, Interval, ServerClock};
+    use wallclock::report::AddressResult;
+
     use super::*;
+
+    // The requests after it were lost.
+    #[test]
+    fn a_reading_is_as_of_the_last_response() {
+        let host = |name: &str, as_of| {
+            let clock = ServerClock {
+                estimate: Estimate {
+                    interval: Interval::around(0, 1_000),
+                    as_of,
+                    max_slew: MAX_SLEW,
+                },
+                round_trip: 2_000,
+                samples: 3,
+                precision: Precision::Nanoseconds,
+                tick: 0,
+                restarts: 0,
+                duration: 6_000,
+                utc_offset: None,
+            };
+            HostResult {
+                name: name.to_owned(),
+                addresses: vec![AddressResult {
+                    name: name.to_owned(),
+                    outcome: Ok(clock),
+                }],
+            }
+        };
+        let report = report_as_of_responses(vec![host("a", SECOND)], 3 * SECOND);
+        assert_eq!(report.now().after, SECOND);
+        assert_eq!(report.agreed().map(|it| it.bound()), Some(1_001));
+        let both = vec![host("a", 2 * SECOND), host("b", SECOND)];
+        assert_eq!(report_as_of_responses(both, 3 * SECOND).now().after, SECOND);
+        assert_eq!(
+            report_as_of_responses(Vec::new(), SECOND).now().after,
+            SECOND
+        );
+    }
 
     #[test]
     fn lengths_have_units_up_to_days() {

@@ -1,18 +1,20 @@
 //! The wait is never over early.
 
-use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use chrono::DateTime;
 use serde_json::Value;
-use support::{libfaketime_or_skip, start_daemon, start_daemon_with};
+use support::{
+    Process, libfaketime_or_skip, repository, skip_without, skip_without_namespaces, start_daemon,
+    start_daemon_with, wallclockd,
+};
 use wallclock::offset::{Nanos, SECOND};
 
 use super::{PRINT_CLOCK, client, printed_time, second_in, stderr};
-use crate::offset::servers::{
-    python_server, scripted_server, shifted, wall_clock, with_nanoseconds,
-};
+use crate::addresses::Host;
+use crate::offset::servers::{scripted_server, shifted, wall_clock, with_nanoseconds};
 
 /// Formats a second of UTC.
 fn format(second: Nanos, format: &str) -> String {
@@ -178,37 +180,72 @@ fn json_reports_the_moment_on_standard_error() {
     assert!(number("late") >= 0.0 && number("bound") > 0.0, "{json}");
 }
 
-/// One of many clients: how far its clock is off in seconds, and its server.
-type Client<'a> = (String, &'a SocketAddr);
+/// The host of the servers, and the hosts of clients on one Ethernet with it. Each client reaches
+/// the server at 10.98.0.1, and the loopback address is that of the server too: the Python server
+/// has no other. Skips the test where that is not possible.
+fn hosts_or_skip(clients: u32) -> Option<(Host, Vec<Host>)> {
+    if skip_without_namespaces() || skip_without(&["ip", "nsenter", "setpriv"]) {
+        return None;
+    }
+    let server = Host::new();
+    server.run(
+        "ip link set lo up; ip link add br0 type bridge; ip link set br0 up; \
+         ip addr add 10.98.0.1/24 dev br0; echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet",
+    );
+    let connect = |number| {
+        let (client, pid) = (Host::new(), server.pid());
+        client.run(&format!(
+            "ip link add eth0 type veth peer name port{number} netns {pid}; \
+             ip addr add 10.98.0.{}/24 dev eth0; ip link set eth0 up; \
+             echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; \
+             ip route add 127.0.0.1/32 via 10.98.0.1",
+            number + 2
+        ));
+        server.run(&format!("ip link set port{number} master br0 up"));
+        client
+    };
+    let clients = (0..clients).map(connect).collect();
+    Some((server, clients))
+}
 
 #[test]
-fn forty_clients_with_wrong_clocks_start_together_and_none_early() {
+fn forty_hosts_with_wrong_clocks_start_together_and_none_early() {
     let Some(library) = libfaketime_or_skip() else {
         return;
     };
-    let (_daemon, daemon) = start_daemon();
-    let python = python_server(None);
-    let python = python.as_ref().map_or(&daemon, |(_, address)| address);
-    let clients: Vec<Client<'_>> = (0..40)
-        .map(|number| {
-            let hours = (f64::from(number) - 19.5) / 3.0;
-            let server = if number % 4 == 3 { python } else { &daemon };
-            (format!("{:+.3}", hours * 3_600.0), server)
-        })
-        .collect();
+    let Some((server, hosts)) = hosts_or_skip(40) else {
+        return;
+    };
+    let start = |command: &mut Command| {
+        let mut process = Process::start(&mut server.on(command));
+        let address = process.wait_for_address();
+        (process, address)
+    };
+    let (_daemon, daemon) = start(wallclockd().args(["--listen", "10.98.0.1:0", "--utc"]));
+    let program = repository().join("tests/python/server.py");
+    let has_python = !skip_without(&["python3"]);
+    let python = has_python.then(|| start(Command::new("python3").arg(program).arg("0")));
+    let python = python.as_ref().map_or(daemon, |(_, address)| *address);
     // Whole seconds take 4 s to measure, and again before the moment; starting 40 processes takes
     // its time on a busy machine.
     let target = second_in(20);
-    let start = |(shift, server): &Client<'_>| {
-        let mut command = client(&[**server]);
+    let clients = hosts.iter().enumerate().map(|(number, host)| {
+        let hours = (number as f64 - 19.5) / 3.0;
+        let shift = format!("{:+.3}", hours * 3_600.0);
+        let mut command = client(&[if number % 4 == 3 { python } else { daemon }]);
         let form = format!("@{target}");
         command.args(["--until", &form, "--"]).args(PRINT_CLOCK);
-        let output = shifted(&mut command, &library, shift).output();
-        let output = output.expect("wallclock runs");
-        (shift.clone(), printed_time(&output) - target * SECOND)
+        let command = host.on(shifted(&mut command, &library, &shift));
+        (shift, command)
+    });
+    let clients: Vec<_> = clients.collect();
+    let start = |(shift, mut command): (String, Command)| {
+        let output = command.output().expect("wallclock runs");
+        (shift, printed_time(&output) - target * SECOND)
     };
     let mut late: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = clients.iter().map(|it| scope.spawn(|| start(it))).collect();
+        let threads = clients.into_iter();
+        let threads: Vec<_> = threads.map(|it| scope.spawn(move || start(it))).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("no panic");
         threads.into_iter().map(join).collect()
     });

@@ -1,0 +1,228 @@
+//! How late clients are that wait for the same moment: `cargo bench --bench spread`.
+//!
+//! Each client is a `wallclock --until` of its own, and its clock is the server's. The exit status
+//! is 1 if one was early or a promise does not hold.
+
+mod options;
+mod promise;
+#[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
+mod sys;
+#[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
+mod table;
+
+use std::ffi::c_long;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use support::{scratch_dir, start_daemon, wallclock};
+
+use options::{Options, Outcome};
+use promise::Promise;
+use table::{Table, number};
+
+/// The source of the COMMAND.
+const START: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/start.c");
+
+const CLIENTS: usize = 40;
+
+/// How far the moment is away when the clients start, in seconds: measuring takes them 0.1 s, on a
+/// busy machine a second.
+const WAIT: u64 = 4;
+
+/// How late clients are in milliseconds, sorted.
+type Lateness = Vec<f64>;
+
+fn main() -> ExitCode {
+    options::run("spread", measure)
+}
+
+/// Measures all rows.
+fn measure(options: &Options) -> io::Result<Outcome> {
+    let all_cores = sys::cores();
+    let (first, last) = (all_cores[0], all_cores[all_cores.len() - 1]);
+    sys::pin_to(None, &[first, last]);
+    let command = compile()?;
+    let (daemon, server) = start_daemon();
+    let rounds = if options.quick { 1 } else { 5 };
+    let repeat = |what: &str, measure: &dyn Fn() -> io::Result<Lateness>| {
+        eprintln!("bench: {what}");
+        (0..rounds)
+            .map(|_| measure())
+            .collect::<io::Result<Vec<_>>>()
+    };
+    let together = repeat("40 clients", &|| starts(server, &command, CLIENTS, None))?;
+    // One client has a core for itself; the server and this process share the other.
+    sys::pin(Some(daemon.id()), first);
+    sys::pin(None, first);
+    let alone = repeat("1 client", &|| starts(server, &command, 1, Some(last)))?;
+    let ends = repeat("1 client without COMMAND", &|| end(server, last))?;
+
+    let header = [
+        "clients, and what is late",
+        "first, ms",
+        "middle, ms",
+        "last, ms",
+        "last of the worst round, ms",
+    ];
+    let mut table = Table::new("Late for the same moment", &header);
+    let mut row = |name: &str, rounds: &[Lateness]| {
+        let figure = |index: fn(usize) -> usize| {
+            let figures = rounds.iter().map(|round| round[index(round.len())]);
+            middle(figures.collect())
+        };
+        let last = rounds.iter().map(|round| round[round.len() - 1]);
+        let figures = [
+            figure(|_| 0),
+            figure(|count| count / 2),
+            figure(|count| count - 1),
+            last.fold(f64::NAN, f64::max),
+        ];
+        let mut cells = vec![name.to_owned()];
+        cells.extend(figures.map(|figure| number(figure, 3)));
+        table.row(cells);
+        figures
+    };
+    let [_, together_middle, _, together_last] = row("40 on two cores, COMMAND", &together);
+    row("1 on an idle core, COMMAND", &alone);
+    let [end, ..] = row("1 on an idle core, the end of the wait", &ends);
+    let promises = [
+        ("40 clients on two cores: middle, ms", 4.0, together_middle),
+        ("the same: last of the worst round, ms", 20.0, together_last),
+        (
+            "1 client on an idle core, the end of the wait, ms",
+            0.2,
+            end,
+        ),
+    ]
+    .map(|(name, most, measured)| Promise {
+        name,
+        most,
+        measured,
+    });
+    let lateness = [together, alone, ends].into_iter().flatten().flatten();
+    let early = lateness.filter(|late| *late < 0.0).count();
+    Ok(Outcome {
+        table,
+        promises: ("Promises of the spread", promises.into()),
+        wrong: (early, "clients too early"),
+    })
+}
+
+/// The value in the middle.
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Compiles the COMMAND.
+fn compile() -> io::Result<PathBuf> {
+    let program = scratch_dir().join("start");
+    let status = Command::new("cc")
+        .args(["-O2", "-static", "-nostartfiles", START, "-o"])
+        .arg(&program)
+        .status()?;
+    match status.success() {
+        true => Ok(program),
+        false => Err(io::Error::other(format!("cc {START}: {status}"))),
+    }
+}
+
+/// Starts `wallclock --until`.
+fn start_client(server: SocketAddr, moment: Duration, arguments: &[&Path]) -> io::Result<Child> {
+    wallclock()
+        .args(["--server", &server.to_string()])
+        .args(["--until", &format!("@{}", moment.as_secs())])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Returns how late the clients' COMMAND starts.
+fn starts(
+    server: SocketAddr,
+    command: &Path,
+    clients: usize,
+    core: Option<usize>,
+) -> io::Result<Lateness> {
+    let moment = next_moment();
+    let mut children = Vec::new();
+    for _ in 0..clients {
+        let child = start_client(server, moment, &["--".as_ref(), command])?;
+        if let Some(core) = core {
+            sys::pin(Some(child.id()), core);
+        }
+        children.push(child);
+    }
+    // This process reads nothing before they have ended: it would take time of theirs.
+    sleep_until(moment + Duration::from_secs(1));
+    let mut lateness = Vec::new();
+    for child in children {
+        let output = child.wait_with_output()?;
+        let (seconds, nanos) = output.stdout.split_at(output.stdout.len() / 2);
+        let [seconds, nanos] = [seconds, nanos].map(|bytes| {
+            let bytes = bytes.try_into().map_err(|_| {
+                let log = String::from_utf8_lossy(&output.stderr);
+                io::Error::other(format!("a client fails: {log}"))
+            })?;
+            io::Result::Ok(c_long::from_ne_bytes(bytes))
+        });
+        let started = Duration::new(seconds? as u64, nanos? as u32);
+        lateness.push(late(started, moment));
+    }
+    lateness.sort_unstable_by(f64::total_cmp);
+    Ok(lateness)
+}
+
+/// Returns how late the end of one client's wait is: when another core reads the line that it
+/// writes then.
+fn end(server: SocketAddr, core: usize) -> io::Result<Lateness> {
+    let moment = next_moment();
+    let mut child = start_client(server, moment, &["--json".as_ref()])?;
+    sys::pin(Some(child.id()), core);
+    let mut log = child.stderr.take().expect("stderr is piped");
+    // The line which says that it waits.
+    let _ = log.read(&mut [0; 1024])?;
+    // A sleeping process would read the other line late. The last request is sent before that.
+    sleep_until(moment - Duration::from_micros(500));
+    rustix::io::ioctl_fionbio(&log, true)?;
+    let mut line = [0; 1024];
+    let length = loop {
+        match log.read(&mut line) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+            result => break result?,
+        }
+    };
+    let now = now();
+    let line = String::from_utf8_lossy(&line[..length]);
+    if !line.starts_with('{') || !child.wait()?.success() {
+        return Err(io::Error::other(format!("a client fails: {line}")));
+    }
+    Ok(vec![late(now, moment)])
+}
+
+fn next_moment() -> Duration {
+    Duration::from_secs(now().as_secs() + WAIT)
+}
+
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("a time after 1970")
+}
+
+fn sleep_until(time: Duration) {
+    thread::sleep(time.saturating_sub(now()));
+}
+
+/// The time from the moment on, in milliseconds; negative before it.
+fn late(time: Duration, moment: Duration) -> f64 {
+    match time.checked_sub(moment) {
+        Some(late) => late.as_secs_f64() * 1e3,
+        None => -(moment - time).as_secs_f64() * 1e3,
+    }
+}
