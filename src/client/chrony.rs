@@ -79,7 +79,7 @@ impl Outage {
 /// The fields are the local time (`struct timeval`), the offset (true time minus local time, in
 /// seconds), pulse, leap, padding and magic. A time that 32 bits do not hold has 64 bits anyway: a
 /// chronyd that works after 2038 has them too.
-fn sample(offset: Interval, time: Nanos, has_long_time: bool) -> Vec<u8> {
+pub fn sample(offset: Interval, time: Nanos, has_long_time: bool) -> Vec<u8> {
     let (seconds, micros) = (time.div_euclid(SECOND), time.rem_euclid(SECOND) / 1000);
     let mut bytes = Vec::with_capacity(40);
     match i32::try_from(seconds) {

@@ -380,7 +380,9 @@ fn print(report: &Report) {
                 .lines()
                 .all(|line| line.chars().count() < size.columns)
         );
-        let _ = sample(offset, report.time());
+        for has_long_time in [false, true] {
+            let _ = sample(offset, report.time(), has_long_time);
+        }
         summary.add(Some(offset), report.now());
     }
     let _ = summary.text();
