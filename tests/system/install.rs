@@ -307,9 +307,12 @@ fn remove_keeps_settings_and_purge_leaves_nothing() {
     machine.run(&["systemctl", "enable", "--now", INSTANCE, TIMER, WAIT_SYNC]);
     machine.run(&["systemctl", "enable", FEED]);
     assert_eq!(machine.property(WAIT_SYNC, "ActiveState"), "active");
+    // Without a server it fails. A failed unit stays listed until it is reset.
+    machine.sh("systemctl start wallclock-check || true");
+    assert_eq!(machine.property(CHECK, "ActiveState"), "failed");
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
     run_documented(&machine, documents::REMOVE);
-    for unit in [SERVICE, SOCKET, INSTANCE, TIMER, WAIT_SYNC] {
+    for unit in [SERVICE, SOCKET, INSTANCE, TIMER, WAIT_SYNC, CHECK] {
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
         assert_eq!(machine.property(unit, "LoadState"), "not-found", "{unit}");
     }
