@@ -9,7 +9,9 @@ use super::documents::{self, run_documented};
 use super::load::Load;
 use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
 use super::network::{Lan, assert_answered, local_socket, query};
-use super::package::{build_environment, documented_target, run_documented_build};
+use super::package::{
+    PACKAGES, build_environment, documented_target, package, run_documented_build,
+};
 
 /// The target of the documented command, and what it needs.
 const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -31,7 +33,7 @@ fn archive() -> Option<PathBuf> {
         if !cfg!(target_arch = "x86_64") || !has_target() {
             return None;
         }
-        run_documented_build(documents::ARCHIVE);
+        let _built = run_documented_build(documents::ARCHIVE);
         // A test packs again, while others read it.
         let name = packed();
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.file_name().expect("a file"));
@@ -337,6 +339,40 @@ fn archive_is_upgraded_under_load_and_removed() {
         machine.sh("systemctl list-units --all --plain --no-legend 'wallclock*'"),
         ""
     );
+}
+
+// Both have the same links, settings and names of units.
+#[test]
+fn archive_and_packages_refuse_each_other() {
+    let Some(machine) = Machine::with_package() else {
+        return;
+    };
+    let Some(archive) = archive() else {
+        return;
+    };
+    machine.copy_in(&archive);
+    machine.sh(&format!("cd /root && {}", documents::UNPACK_ARCHIVE.line()));
+    let assert_refused = |command: &str, message: &str| {
+        let find = "find /etc /usr /var/lib/dpkg/info -name '*wallclock*' | sort";
+        let before = machine.sh(find);
+        machine.sh(&format!(
+            "! {command} 2>/tmp/error && cat /tmp/error && grep -q '{message}' /tmp/error"
+        ));
+        assert_eq!(machine.sh(find), before);
+    };
+    let install = "/root/wallclock-*-musl/install";
+    assert_refused(install, "remove that installation first");
+    machine.run(&[&["dpkg", "-r"], &PACKAGES[..]].concat());
+    assert_refused(install, "dpkg -P wallclock");
+    machine.run(&[&["dpkg", "-P"], &PACKAGES[..]].concat());
+    machine.sh(install);
+    for name in PACKAGES {
+        let inside = machine.copy_in(&package(name, 1));
+        assert_refused(&format!("dpkg -i {inside}"), "install --remove");
+    }
+    machine.sh("/usr/local/share/wallclock/install --remove");
+    machine.install(&PACKAGES, 1);
+    machine.daemon(SERVICE);
 }
 
 #[test]

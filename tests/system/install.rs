@@ -115,7 +115,7 @@ fn packages_are_built_and_installed_as_documented() {
     };
     let built = documented_target().join("debian");
     let _ = fs::remove_dir_all(&built);
-    run_documented_build(documents::PACKAGE);
+    let _built = run_documented_build(documents::PACKAGE);
     assert_no_path_of_this_machine();
     assert_lintian_finds_only_the_address(&built);
     for package in fs::read_dir(built).expect("target/debian").flatten() {
@@ -529,7 +529,7 @@ fn install_without_the_package_works() {
         return;
     };
     clone_into(&machine);
-    run_documented_build(documents::BUILD);
+    let _built = run_documented_build(documents::BUILD);
     for name in ["wallclock", "wallclockd"] {
         let built = documented_target().join("release").join(name);
         machine.copy(&built, &format!("/root/clone/target/release/{name}"));

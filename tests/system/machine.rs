@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::Mode;
+use rustix::fs::{FlockOperation, Mode, flock};
 
 use super::package::{PACKAGES, package};
 
@@ -54,7 +54,7 @@ impl Machine {
     /// Boots a machine. Where this host cannot boot one, it records the reason as a skipped test
     /// and returns `None`.
     ///
-    /// One machine runs at a time, because several would slow each other down on a small host.
+    /// At most one machine for each core runs at a time: more would slow each other down.
     pub fn boot() -> Option<Self> {
         if let Err(reason) = can_boot() {
             support::skip(&reason);
@@ -64,9 +64,7 @@ impl Machine {
         // whatever the umask of the user who runs them.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let lock =
-            File::create(folder.join("system.lock")).expect("a lock file in the target directory");
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
+        let lock = lock(folder);
 
         let hierarchy = cgroup2().expect("checked above");
         remove_stale_cgroups(&hierarchy);
@@ -335,6 +333,21 @@ fn remove_cgroup(cgroup: &Path) -> bool {
         }
     }
     fs::remove_dir(cgroup).is_ok()
+}
+
+/// Waits for one of the locks that running machines hold, one for each core, and takes it.
+fn lock(folder: &Path) -> File {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    loop {
+        for number in 0..cores {
+            let path = folder.join(format!("system-{number}.lock"));
+            let file = File::create(path).expect("a lock file in the target directory");
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return file;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Removes the cgroups of test processes that were killed.

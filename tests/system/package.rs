@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::documents::{self, Documented};
 
@@ -90,9 +90,13 @@ pub fn build_environment(command: &mut Command) -> &mut Command {
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
 }
 
-/// Runs a documented command that builds, in this repository.
+/// Runs a documented command that builds, in this repository. The next one waits until the result
+/// is dropped: it may replace what this one has built.
 #[track_caller]
-pub fn run_documented_build(command: Documented) {
+#[must_use]
+pub fn run_documented_build(command: Documented) -> MutexGuard<'static, ()> {
+    static BUILD: Mutex<()> = Mutex::new(());
+    let guard = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     documents::assert_documented(command.line());
     let mut shell = Command::new("sh");
     shell
@@ -105,4 +109,5 @@ pub fn run_documented_build(command: Documented) {
         command.line(),
         String::from_utf8_lossy(&output.stderr)
     );
+    guard
 }

@@ -53,7 +53,7 @@ fn rpm_packages_are_upgraded_under_load_and_removed() {
         return;
     }
     let _ = fs::remove_dir_all(documented_target().join("rpm"));
-    run_documented_build(documents::RPM);
+    let _built = run_documented_build(documents::RPM);
     let mut again = Command::new("systemd/package");
     again
         .args(["--no-build", "--revision", "2", "rpm"])

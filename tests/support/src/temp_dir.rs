@@ -4,15 +4,18 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A temporary directory of one test, removed when it is dropped. Only its owner has access. Its
 /// path is short enough for a Unix socket in it.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Creates a directory. The name must be unique within the test program.
+    /// Creates a directory with this in its name.
     pub fn new(name: &str) -> TempDir {
-        let path = env::temp_dir().join(format!("wallclock-{name}-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (id, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = env::temp_dir().join(format!("wallclock-{name}-{id}-{count}"));
         let _ = fs::remove_dir_all(&path);
         fs::DirBuilder::new()
             .mode(0o700)
