@@ -66,6 +66,9 @@ pub enum MeasureError {
 /// while others were measured. With a deadline that limits it too.
 const MAX_REPETITIONS: u32 = 5;
 
+/// The part of the time until the deadline in which servers are only measured again.
+const REPETITION_PART: Nanos = 4;
+
 /// How long names are resolved without a deadline.
 const MAX_RESOLVE_TIME: Duration = Duration::from_secs(60);
 
@@ -93,7 +96,18 @@ pub fn measure_all(
     config: MeasurementConfig,
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> (Vec<HostClocks>, ClockPair) {
-    let (resolved, mut results) = measure_resolved(servers, config, progress);
+    // A server that does not respond takes all of the time. Meanwhile the results of the others
+    // become outdated, so a part of the time is left for these.
+    let start = raw_time();
+    let first = MeasurementConfig {
+        deadline: config
+            .deadline
+            .map(|it| it - (it - start).max(0) / REPETITION_PART),
+        ..config
+    };
+    let is_alone = servers.endpoints().count() == 1;
+    let first = if is_alone { config } else { first };
+    let (resolved, mut results) = measure_resolved(servers, first, progress);
     let mut repetitions = 0;
     let now = loop {
         let now = read_clocks();

@@ -52,6 +52,7 @@ impl ElapsedClock {
         Reading {
             interval: reading.interval.minus(suspended),
             as_of: reading.as_of + self.suspended,
+            since: reading.since + self.suspended,
             ..reading
         }
     }

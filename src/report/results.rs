@@ -190,6 +190,11 @@ impl Report {
         offset(clock, self.now)
     }
 
+    /// Returns the number of voters that agree with the majority.
+    pub fn agreeing(&self) -> usize {
+        self.voters_that_agree(true).len()
+    }
+
     /// Returns the number of voters with an offset.
     pub(super) fn answered(&self) -> usize {
         self.voters.iter().filter(|it| it.offset.is_some()).count()

@@ -87,6 +87,8 @@ pub struct Reading {
     /// The local time of this interval: that of the last response, not that of the last request,
     /// whose response may be lost. Of several servers it is the earliest.
     pub as_of: Nanos,
+    /// The local time of its first request: the server's clock was read after that.
+    pub since: Nanos,
     /// The round trip to the server.
     pub round_trip: Nanos,
     /// Whether the server responds with whole seconds.
@@ -109,8 +111,8 @@ impl Reading {
 ///
 /// The first and the last reading are full measurements. Between them single requests are sent at
 /// half of the time that is left. The last measurement ends 1 ms and two round trips before the
-/// target; that of whole seconds takes some seconds, so a single request follows it then, which
-/// shows a step or a change of the zone.
+/// target. Where it began more than 50 ms before the target, or more than these two round trips, a
+/// single request follows it then, which shows a step or a change of the zone.
 #[derive(Debug)]
 pub struct Plan {
     config: PlanConfig,
@@ -119,6 +121,10 @@ pub struct Plan {
     is_full: bool,
     /// The last response of the last reading that succeeded.
     read_at: Nanos,
+    /// The first request of that reading.
+    read_since: Nanos,
+    /// The last response of the last full measurement, if the machine was not suspended since.
+    measured_at: Option<Nanos>,
     /// The end of the last reading, or its last response.
     tried_at: Nanos,
     /// Whether the last reading failed.
@@ -137,6 +143,8 @@ impl Plan {
             reading: first,
             is_full: true,
             read_at: first.as_of,
+            read_since: first.since,
+            measured_at: Some(first.as_of),
             tried_at: first.as_of,
             failed: false,
             event_at: None,
@@ -158,7 +166,11 @@ impl Plan {
         if !is_kept {
             (self.reading, self.is_full) = (reading, full);
         }
-        (self.read_at, self.tried_at) = (reading.as_of, reading.as_of);
+        if full {
+            self.measured_at = Some(reading.as_of);
+        }
+        (self.read_at, self.read_since) = (reading.as_of, reading.since);
+        self.tried_at = reading.as_of;
         (self.failed, self.event_at, self.patient_until) = (false, None, None);
     }
 
@@ -178,7 +190,7 @@ impl Plan {
     /// Adds that the machine was suspended, and has resumed at this local time.
     pub fn has_resumed(&mut self, now: Nanos) {
         self.reading.interval = self.reading.interval.widened(SUSPEND_ERROR);
-        self.is_full = false;
+        (self.is_full, self.measured_at) = (false, None);
         self.event_at = Some(now);
         self.patient_until = Some(now + RESUME_TIME);
     }
@@ -268,8 +280,13 @@ impl Plan {
         let event = self.event_at.map(|at| (at, false));
         let first = |(at, _): &(Nanos, bool)| *at;
         let next = [quarter, regular].into_iter().flatten().min_by_key(first);
+        // A measurement ends before `last_end`, and a single request leaves time for its response.
+        let last_start = |full| match full {
+            true => last_end,
+            false => end - MILLI - self.reading.round_trip,
+        };
         // After an event there may be no time left, and nothing that is certain.
-        let in_time = next.filter(|(at, _)| *at < last_end);
+        let in_time = next.filter(|(at, full)| *at < last_start(*full));
         [event, in_time].into_iter().flatten().min_by_key(first)
     }
 
@@ -291,16 +308,22 @@ impl Plan {
         if left > min_left {
             return Some((self.tried_at + (left / 2).min(max_gap), false));
         }
-        let max_age = MAX_LAST_AGE.max(self.margin() + 2 * round_trip);
-        let is_measured = self.is_full && self.reading.as_of + min_left >= measure_at;
+        let max_age = MAX_LAST_AGE.max(self.margin());
+        let is_measured = self
+            .measured_at
+            .is_some_and(|at| at + min_left >= measure_at);
         if self.failed {
             let left = last_end - self.tried_at;
             let is_worth_it = left > MILLI;
             is_worth_it.then_some((self.tried_at + left / 2, !is_measured))
         } else if !is_measured {
             Some((measure_at.max(self.tried_at), true))
-        } else if end - self.read_at > max_age {
-            Some(((end - max_age).max(self.tried_at), false))
+        } else if end - self.read_since > max_age {
+            // What this reading shows may move the end by a part of the round trip. A server with
+            // whole seconds is asked for nanoseconds first.
+            let reserve = round_trip / 2 - if whole_seconds { round_trip } else { 0 };
+            let at = end - max_age + reserve;
+            Some((at.max(self.tried_at), false))
         } else {
             None
         }
@@ -344,6 +367,7 @@ mod tests {
         Reading {
             interval: Interval::around(0, 50 * MICRO),
             as_of,
+            since: as_of,
             round_trip: 100 * MICRO,
             whole_seconds: false,
         }
@@ -357,8 +381,8 @@ mod tests {
         }
     }
 
-    /// Follows a plan with readings that take no time, and without any failure. Returns the time
-    /// and kind of each, and the end.
+    /// Follows a plan with readings that take hardly any time, and without any failure. Returns the
+    /// time and kind of each, and the end.
     fn follow(plan: &mut Plan, mut now: Nanos) -> (Vec<(Nanos, bool)>, Action) {
         let mut readings = Vec::new();
         loop {
@@ -371,7 +395,11 @@ mod tests {
                             now += 3 * SECOND;
                             whole_seconds(now, 10 * MILLI)
                         }
-                        true => whole_seconds(now, SECOND / 2),
+                        true => {
+                            // It is asked for nanoseconds first.
+                            now += 100 * MICRO;
+                            whole_seconds(now, SECOND / 2)
+                        }
                         false => reading(now),
                     };
                     plan.add_reading(next, full);

@@ -169,6 +169,7 @@ impl World {
         Some(Reading {
             interval: clock.estimate.interval,
             as_of: clock.estimate.as_of,
+            since: clock.estimate.as_of - clock.duration,
             round_trip: clock.round_trip,
             whole_seconds: self.whole_seconds,
         })
@@ -487,7 +488,7 @@ fn the_last_reading_is_at_most_50_ms_or_two_round_trips_old() {
                     panic!("{end:?}");
                 };
                 // Round trips differ; the plan knows the shortest and the last.
-                let max_age = (50 * MILLI).max(MILLI + 8 * delay) + 2 * bound;
+                let max_age = (50 * MILLI).max(MILLI + 4 * delay) + 2 * bound;
                 assert!(age <= max_age, "{delay} {seed}: {age} > {max_age}");
                 assert!(late <= 2 * bound + MILLI, "{delay} {seed}: {late}");
             }
@@ -521,6 +522,40 @@ fn a_step_of_the_server_before_the_last_reading_is_never_early() {
             let max = 2 * bound + woke_late + MILLI + size.max(0);
             assert!(late <= max, "{seed}: {late} > {max}, step {size}");
         }
+    }
+}
+
+// The round trip is 100 ms, so the last reading is at most 0.2 s old.
+#[test]
+fn a_step_between_the_last_measurement_and_the_last_reading_is_never_early() {
+    for seed in 0..1_000 {
+        let mut random = Random(seed << 32);
+        let mut world = World {
+            delays: 49 * MILLI..51 * MILLI,
+            random: seed << 32,
+            ..quiet_world(random.one_in(4), true)
+        };
+        let wait = 10 * SECOND;
+        let measuring = if world.whole_seconds {
+            4 * SECOND
+        } else {
+            SECOND
+        };
+        let step = world.now + measuring + wait - random.within(0..2 * SECOND);
+        let size = random.of_any_size(MILLI..3_600 * SECOND);
+        world.clock.push((step, step - size, 0));
+        let end = run(&mut world, wait, SECOND);
+        let End::Due { late, age, .. } = end else {
+            panic!("{seed}: {end:?}");
+        };
+        let read_at = world.now - age;
+        assert!(
+            late >= 0 || step > read_at,
+            "{seed}: early by {}, step {size}",
+            -late
+        );
+        let max_age = MILLI + 4 * 51 * MILLI + 2 * 52 * MILLI;
+        assert!(age <= max_age, "{seed}: {age}");
     }
 }
 

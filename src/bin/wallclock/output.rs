@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::Level;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
 use wallclock::cli::logging::journal_prefix;
@@ -119,9 +121,25 @@ fn print_message(level: Level, message: impl Display) {
     show(&format!("{prefix}wallclock: {message}\n"));
 }
 
+/// Whether what would block is lost instead.
+static LOSES: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what is written to standard error while that is blocked is lost: a wait must not
+/// end late because nobody reads.
+pub fn never_block() {
+    LOSES.store(true, Ordering::Relaxed);
+}
+
 /// Writes to standard error. If that is full or closed, no place is left to report it, and the exit
 /// status does not depend on it.
 pub fn show(text: &str) {
+    if LOSES.load(Ordering::Relaxed) {
+        let stderr = io::stderr();
+        let mut writable = [PollFd::new(&stderr, PollFlags::OUT)];
+        if !matches!(poll(&mut writable, Some(&Timespec::default())), Ok(1)) {
+            return;
+        }
+    }
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

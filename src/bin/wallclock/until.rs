@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::command;
 use crate::error::Error;
 use crate::offset::OffsetCommand;
-use crate::output::{print_info, print_warning, show};
+use crate::output::{never_block, print_info, print_warning, show};
 use crate::terminal::{self, CLEAR_LINE};
 
 /// The default of `--max-slew` here: NTP corrects frequencies in this range.
@@ -28,6 +28,7 @@ const REPORTED_LATENESS: Nanos = 10_000_000;
 /// Waits for the moment, then becomes the command. Returns the exit status.
 pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     command::check(&args.command)?;
+    never_block();
     let mut command = OffsetCommand::new(args);
     command.config = MeasurementConfig {
         samples: None,
@@ -39,6 +40,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         max_slew: command.config.max_slew.unwrap_or(MAX_SLEW),
         command,
         utc_offset: 0,
+        base: None,
         is_gone: false,
         shows_time_left: terminal::size(io::stderr()).is_some(),
         is_time_shown: false,
@@ -46,7 +48,9 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
     let report = servers.measure(true, raw_time() + limit);
-    let reading = servers.agreed(&report).map(|it| clock.convert(it));
+    let reading = servers.agreed(&report);
+    let reading = reading.filter(|it| servers.is_believed(it, report.agreeing()));
+    let reading = reading.map(|it| clock.convert(it));
     let Some(first) = reading else {
         return Err(Error::NoClock(reason(&report), args.server_hint()));
     };
@@ -136,12 +140,22 @@ fn format_length(nanos: Nanos) -> String {
     shown.join(" ")
 }
 
+/// Returns the most frequent value, 0 if there is none.
+fn most_frequent(values: impl Iterator<Item = Nanos>) -> Nanos {
+    let values: Vec<_> = values.collect();
+    let count = |value: &&Nanos| values.iter().filter(|other| other == value).count();
+    values.iter().max_by_key(count).copied().unwrap_or(0)
+}
+
 /// The servers that are read while this process waits.
 struct Servers {
     command: OffsetCommand,
     max_slew: Ppm,
-    /// What their zone adds to UTC, by the last response.
+    /// What the zone of most of them adds to UTC, by the last responses.
     utc_offset: Nanos,
+    /// The last reading that a majority of the servers made which had agreed before, and how many
+    /// they were.
+    base: Option<(Reading, usize)>,
     /// Whether the last reading failed, and was reported.
     is_gone: bool,
     shows_time_left: bool,
@@ -150,8 +164,16 @@ struct Servers {
 
 impl Servers {
     fn measure(&mut self, full: bool, deadline: Nanos) -> Report {
+        // Close to the moment there is time for one try: two would both be too short.
+        let is_cut = deadline - raw_time() < self.command.config.timeout;
+        let attempts = if is_cut && !full {
+            1
+        } else {
+            self.command.config.attempts
+        };
         let config = MeasurementConfig {
             samples: (!full).then_some(1),
+            attempts,
             deadline: Some(deadline),
             ..self.command.config
         };
@@ -162,14 +184,32 @@ impl Servers {
     /// Returns what the majority agrees on.
     fn agreed(&mut self, report: &Report) -> Option<Reading> {
         let interval = report.agreed()?;
-        let offset = report.clocks().find_map(|clock| clock.utc_offset);
-        self.utc_offset = offset.unwrap_or(0);
+        self.utc_offset = most_frequent(report.clocks().filter_map(|clock| clock.utc_offset));
         Some(Reading {
             interval,
             as_of: report.now().after,
+            since: report
+                .clocks()
+                .map(|clock| clock.estimate.as_of - clock.duration)
+                .min()?,
             round_trip: report.clocks().map(|clock| clock.round_trip).max()?,
             whole_seconds: report.clocks().any(|it| it.precision == Precision::Seconds),
         })
+    }
+
+    /// Whether a reading replaces those before. What a majority of the servers has agreed on is not
+    /// contradicted by half of so many, when the others do not respond.
+    fn is_believed(&mut self, reading: &Reading, votes: usize) -> bool {
+        match &self.base {
+            Some((base, base_votes)) if 2 * votes <= *base_votes => base
+                .interval_at(reading.as_of, self.max_slew)
+                .intersection(reading.interval)
+                .is_some(),
+            _ => {
+                self.base = Some((*reading, votes));
+                true
+            }
+        }
     }
 
     fn erase_time_left(&mut self) {
@@ -183,11 +223,18 @@ impl WaitHandler for Servers {
     fn read(&mut self, full: bool, deadline: Nanos) -> Option<Reading> {
         let report = self.measure(full, deadline);
         let reading = self.agreed(&report);
+        let reading = reading.filter(|reading| self.is_believed(reading, report.agreeing()));
         let is_gone = reading.is_none();
         if is_gone != self.is_gone {
             self.erase_time_left();
             match is_gone {
-                true => print_warning(format!("going on with what is known: {}", reason(&report))),
+                true => {
+                    let reason = match report.agreed() {
+                        Some(_) => "only a minority responds, which contradicts it".to_owned(),
+                        None => reason(&report),
+                    };
+                    print_warning(format!("going on with what is known: {reason}"));
+                }
                 false => print_info("the servers respond again".to_owned()),
             }
             self.is_gone = is_gone;

@@ -10,7 +10,7 @@ use crate::args::{Args, DEADLINE};
 use crate::command;
 use crate::error::Error;
 use crate::offset::{OffsetCommand, pause_before};
-use crate::output::print_info;
+use crate::output::{never_block, print_info};
 
 /// The shortest and the longest time between two measurements.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
@@ -18,6 +18,7 @@ const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// Waits, then becomes the command. Returns the exit status.
 pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
     command::check(&args.command)?;
+    never_block();
     let mut command = OffsetCommand::new(args);
     let (time_limit, is_given) = args.offset_args.deadline();
     let end = is_given.then(|| Instant::now() + time_limit);

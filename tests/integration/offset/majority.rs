@@ -112,3 +112,19 @@ fn addresses_of_the_only_server_vote() {
     assert_eq!(json["asked"], addresses.len());
     assert_eq!(json["agree"], 1);
 }
+
+// It takes all of the time. The others are measured again, otherwise their bound would be 0.1 s for
+// each second.
+#[test]
+fn a_silent_server_does_not_widen_the_bound() {
+    let (_daemon, first) = start_daemon();
+    let (_daemon, second) = start_daemon();
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let silent = silent.local_addr().expect("an address");
+    let servers = [first, second, silent];
+    let output = run(&servers, &["--json", "--deadline", "6", "-t", "60"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
+    assert_eq!(json["agree"], 2, "{json}");
+    let bound = json["bound"].as_f64().expect("a bound");
+    assert!(bound < 0.2, "{json}");
+}

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use serde_json::Value;
 use support::{
     Process, libfaketime_or_skip, repository, skip_without, skip_without_namespaces, start_daemon,
-    start_daemon_with, wallclockd,
+    start_daemon_with, wait_until, wallclockd,
 };
 use wallclock::offset::{Nanos, SECOND};
 
@@ -264,4 +264,58 @@ fn forty_hosts_with_wrong_clocks_start_together_and_none_early() {
         show(20),
         show(39)
     );
+}
+
+// Both honest servers refuse shortly before the moment. What two of three agreed on is known then.
+#[test]
+fn a_liar_that_is_left_alone_is_not_believed() {
+    let target = second_in(8);
+    let honest = || {
+        scripted_server("127.0.0.1:0", move |request, _| {
+            let now = wall_clock();
+            Some(match now < (target - 3) * SECOND {
+                true => with_nanoseconds(request, now),
+                false => "error: clock not synchronised".to_owned(),
+            })
+        })
+    };
+    let liar = scripted_server("127.0.0.1:0", |request, _| {
+        Some(with_nanoseconds(request, wall_clock() + 100 * SECOND))
+    });
+    let mut command = client(&[liar, honest(), honest()]);
+    command
+        .args(["--until", &format!("@{target}"), "--"])
+        .args(PRINT_CLOCK);
+    let output = command.output().expect("wallclock runs");
+    let late = printed_time(&output) - target * SECOND;
+    assert!(late >= 0, "early by {} ns: {output:?}", -late);
+    assert!(
+        stderr(&output).contains("only a minority responds"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_standard_error_that_is_blocked_delays_nothing() {
+    let (_daemon, address) = start_daemon();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // Full: it takes no byte more.
+    rustix::io::ioctl_fionbio(&writer, true).expect("a non-blocking pipe");
+    while rustix::io::write(&writer, &[b' '; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("a blocking pipe");
+    let target = second_in(4);
+    for arguments in [
+        &["--until", &format!("@{target}")][..],
+        &["--wait-sync", "0.000000001", "--deadline", "2"],
+    ] {
+        let mut command = client(&[address]);
+        command
+            .args(arguments)
+            .stderr(writer.try_clone().expect("a descriptor"));
+        let mut process = command.spawn().expect("wallclock runs");
+        wait_until("it waits for standard error", || {
+            process.try_wait().expect("a child").is_some()
+        });
+    }
+    drop(reader);
 }
