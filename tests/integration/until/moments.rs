@@ -319,3 +319,23 @@ fn a_standard_error_that_is_blocked_delays_nothing() {
     }
     drop(reader);
 }
+
+#[test]
+fn the_zone_that_is_shown_is_that_of_most_servers() {
+    let start = |zone: &str| {
+        let mut command = wallclockd();
+        command.args(["--listen", "127.0.0.1:0"]).env("TZ", zone);
+        let mut daemon = Process::start(&mut command);
+        let address = daemon.wait_for_address();
+        (daemon, address)
+    };
+    let daemons = [start("XXX-1"), start("UTC"), start("UTC")];
+    let addresses: Vec<_> = daemons.iter().map(|(_, address)| *address).collect();
+    let target = second_in(4);
+    let mut command = client(&addresses);
+    command.args(["--until", &format(target, "%T")]);
+    let output = command.output().expect("wallclock runs");
+    let name = format(target, "waiting until %F %T+00:00, ");
+    assert!(stderr(&output).contains(&name), "{output:?}");
+    assert!(output.status.success(), "{output:?}");
+}
