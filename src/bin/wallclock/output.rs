@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::Errno;
 use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
 use wallclock::cli::logging::journal_prefix;
@@ -21,7 +23,9 @@ use crate::error::Error;
 /// Writes to standard output, and flushes it.
 pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    let result = write(&mut out).and_then(|()| out.flush());
+    let result = check_is_writable()
+        .and_then(|()| write(&mut out))
+        .and_then(|()| out.flush());
     if let Err(error) = &result
         && error.kind() == io::ErrorKind::BrokenPipe
     {
@@ -29,6 +33,14 @@ pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(),
         let _ = emulate_default_handler(SIGPIPE);
     }
     result.map_err(Error::Write)
+}
+
+/// Fails if standard output is open for reading only: Rust ignores that error.
+fn check_is_writable() -> io::Result<()> {
+    match fcntl_getfl(io::stdout())? & OFlags::RWMODE {
+        OFlags::RDONLY => Err(Errno::BADF.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to standard output.
@@ -88,7 +100,8 @@ pub fn print_status(status: Status, line: &str) -> u8 {
     };
     let mut out = io::stdout().lock();
     let prefix = journal_prefix(out.as_fd(), level);
-    let written = write_line(&mut out, format!("{prefix}{line}").as_bytes());
+    let written = check_is_writable()
+        .and_then(|()| write_line(&mut out, format!("{prefix}{line}").as_bytes()));
     match written.and_then(|()| out.flush()) {
         Ok(()) => status as u8,
         // 1, the status of this error elsewhere, means WARNING. A reader that is gone is an error

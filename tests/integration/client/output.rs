@@ -1,7 +1,7 @@
 //! Where the output goes: a terminal, a pipe that is not read, a full disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::pipe;
+use std::io::{Read, pipe};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -196,5 +196,39 @@ fn message_is_printed_once() {
         let (status, _, stderr) = parts(&output);
         assert_eq!(status, Some(3), "{stderr}");
         assert_eq!(stderr.matches(server).count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn stdout_for_reading_only_is_an_error() {
+    let (_daemon, address) = start_daemon();
+    let address = address.to_string();
+    for (arguments, status) in [
+        (&[][..], 1),
+        (&["--json"], 1),
+        (&["--version"], 1),
+        (&["--watch=0.1", "--count", "1"], 1),
+        (&["-w", "9"], 3),
+    ] {
+        let mut command = wallclock_long_timeout();
+        command.args(["-s", &address]).args(arguments);
+        let read_only = File::open("/dev/null").expect("/dev/null");
+        let mut child = command
+            .stdout(read_only)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("wallclock");
+        let mut error = String::new();
+        let stderr = child.stderr.take();
+        stderr
+            .expect("a pipe")
+            .read_to_string(&mut error)
+            .expect("text");
+        let code = child.wait().expect("a child").code();
+        assert_eq!(code, Some(status), "{arguments:?}: {error}");
+        assert!(
+            error.contains("write to standard output: Bad file descriptor"),
+            "{error}"
+        );
     }
 }
