@@ -93,7 +93,6 @@ pub fn build_environment(command: &mut Command) -> &mut Command {
 /// Runs a documented command that builds, in this repository. The next one waits until the result
 /// is dropped: it may replace what this one has built.
 #[track_caller]
-#[must_use]
 pub fn run_documented_build(command: Documented) -> MutexGuard<'static, ()> {
     static BUILD: Mutex<()> = Mutex::new(());
     let guard = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
