@@ -127,7 +127,7 @@ pub fn wait(
             }
             Action::Sleep { until } => {
                 let due = plan.due_at();
-                let (left, left_to_due) = (until - now, due - now);
+                let left = until - now;
                 let mut step = if until < due {
                     // The clock of the timer may be slewed by a tenth. A reading long before the
                     // target may be late by a tenth of the last step.
@@ -142,8 +142,9 @@ pub fn wait(
                     continue;
                 };
                 if handler.shows_time_left() {
-                    handler.show_time_left(left_to_due);
-                    step = step.min((left_to_due - 1).rem_euclid(SECOND) + 1);
+                    let time_left = plan.time_left(now);
+                    handler.show_time_left(time_left);
+                    step = step.min((time_left - 1).rem_euclid(SECOND) + 1);
                 }
                 if sleeper.sleep(step)? {
                     plan.clock_was_set(clock.read().0);

@@ -234,6 +234,12 @@ impl Plan {
         self.certain_at(self.config.target)
     }
 
+    /// Returns the time until the target, by the middle of what is known now; at least 0.
+    pub fn time_left(&self, now: Nanos) -> Nanos {
+        let server_now = now + self.interval_at(now).middle();
+        (self.config.target - server_now).max(0)
+    }
+
     /// Returns the local time at which the server's clock certainly reads `time`.
     fn certain_at(&self, time: Nanos) -> Nanos {
         let Reading {

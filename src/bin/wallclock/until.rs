@@ -22,6 +22,9 @@ const MAX_SLEW: Ppm = 500;
 /// The default of `--max-bound` here.
 const MAX_BOUND: Nanos = SECOND;
 
+/// The failure of a reading that had less time is not reported: the server had hardly a chance.
+const MIN_REPORTED_TIME: Nanos = 5_000_000;
+
 /// From this lateness on it is reported.
 const REPORTED_LATENESS: Nanos = 10_000_000;
 
@@ -221,11 +224,12 @@ impl Servers {
 
 impl WaitHandler for Servers {
     fn read(&mut self, full: bool, deadline: Nanos) -> Option<Reading> {
+        let time_left = deadline - raw_time();
         let report = self.measure(full, deadline);
         let reading = self.agreed(&report);
         let reading = reading.filter(|reading| self.is_believed(reading, report.agreeing()));
         let is_gone = reading.is_none();
-        if is_gone != self.is_gone {
+        if is_gone != self.is_gone && (time_left >= MIN_REPORTED_TIME || !is_gone) {
             self.erase_time_left();
             match is_gone {
                 true => {
