@@ -98,15 +98,15 @@ pub fn measure_all(
 ) -> (Vec<HostClocks>, ClockPair) {
     // A server that does not respond takes all of the time. Meanwhile the results of the others
     // become outdated, so a part of the time is left for these.
-    let start = raw_time();
+    let has_others = servers.endpoints().count() > 1;
+    let first_deadline = config.deadline.map(|deadline| match has_others {
+        true => deadline - (deadline - raw_time()).max(0) / REPETITION_PART,
+        false => deadline,
+    });
     let first = MeasurementConfig {
-        deadline: config
-            .deadline
-            .map(|it| it - (it - start).max(0) / REPETITION_PART),
+        deadline: first_deadline,
         ..config
     };
-    let is_alone = servers.endpoints().count() == 1;
-    let first = if is_alone { config } else { first };
     let (resolved, mut results) = measure_resolved(servers, first, progress);
     let mut repetitions = 0;
     let now = loop {
