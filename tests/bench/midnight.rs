@@ -134,11 +134,7 @@ fn measure(options: &Options) -> io::Result<Outcome> {
             after_window,
         ),
     ]
-    .map(|(name, most, measured)| Promise {
-        name,
-        most,
-        measured,
-    });
+    .map(Promise::new);
     Ok(Outcome {
         table,
         promises: ("Promises of midnight", promises.into()),

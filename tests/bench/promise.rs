@@ -11,6 +11,14 @@ pub struct Promise {
 }
 
 impl Promise {
+    pub fn new((name, most, measured): (&'static str, f64, f64)) -> Self {
+        Self {
+            name,
+            most,
+            measured,
+        }
+    }
+
     /// Whether it was measured and does not hold.
     pub fn is_broken(&self) -> bool {
         self.measured > self.most

@@ -12,11 +12,7 @@ use crate::results::{
 pub fn all(results: &Results) -> Vec<Promise> {
     let mut promises = Vec::new();
     let mut promise = |name, most, measured| {
-        promises.push(Promise {
-            name,
-            most,
-            measured,
-        });
+        promises.push(Promise::new((name, most, measured)));
     };
     let daemon = |request| results.row(ServerKind::Daemon, request);
     let default = daemon(DEFAULT);

@@ -98,11 +98,7 @@ fn measure(options: &Options) -> io::Result<Outcome> {
             end,
         ),
     ]
-    .map(|(name, most, measured)| Promise {
-        name,
-        most,
-        measured,
-    });
+    .map(Promise::new);
     let lateness = [together, alone, ends].into_iter().flatten().flatten();
     let early = lateness.filter(|late| *late < 0.0).count();
     Ok(Outcome {
