@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use super::documents::{self, run_documented};
-use super::load::Load;
-use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
+use super::load::upgrade_under_load;
+use super::machine::{INSTANCE, Machine, SERVICE, TIMEOUT, wait_for};
 use super::network::{Lan, assert_answered, local_socket, query};
 use super::package::{
     PACKAGES, build_environment, documented_target, package, run_documented_build,
@@ -296,22 +296,7 @@ fn archive_is_upgraded_under_load_and_removed() {
          && sed -i '/nft$/d' files && echo new >share/doc/wallclock/new \
          && echo share/doc/wallclock/new >>files",
     );
-    let lan = Lan::new(&machine);
-    let pids = || [SERVICE, INSTANCE].map(|unit| machine.daemon(unit));
-    let old = pids();
-    let since = machine.property(SOCKET, "ActiveEnterTimestampMonotonic");
-    let load = Load::start(lan.sockets(), 20_000);
-    load.wait_for_answered(5_000);
-    let printed = documented(documents::INSTALL_ARCHIVE);
-    let answered = load.answered();
-    load.wait_for_answered(answered + 5_000);
-    load.assert_none_lost();
-    let new = pids();
-    assert!(old[0] != new[0] && old[1] != new[1], "{old:?} {new:?}");
-    assert_eq!(
-        machine.property(SOCKET, "ActiveEnterTimestampMonotonic"),
-        since
-    );
+    let printed = upgrade_under_load(&machine, || documented(documents::INSTALL_ARCHIVE));
     assert!(
         printed.contains("kept /etc/default/wallclockd, which was edited"),
         "{printed}"

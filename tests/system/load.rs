@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::machine::{TIMEOUT, wait_for};
+use super::machine::{INSTANCE, Machine, SERVICE, SOCKET, TIMEOUT, wait_for};
+use super::network::Lan;
 
 /// Maximum number of requests without a response at a time. The socket unit promises to hold as
 /// many, so none is lost however long the daemon gets no processor.
@@ -254,4 +255,26 @@ fn receive(shared: &Shared, socket: &UdpSocket) {
             }
         }
     }
+}
+
+/// Upgrades servers under load: no request is lost, the service and the instance are new, and the
+/// socket stays open. Returns what `upgrade` does.
+pub fn upgrade_under_load<T>(machine: &Machine, upgrade: impl FnOnce() -> T) -> T {
+    let lan = Lan::new(machine);
+    let pids = || [SERVICE, INSTANCE].map(|unit| machine.daemon(unit));
+    let old = pids();
+    let since = machine.property(SOCKET, "ActiveEnterTimestampMonotonic");
+    let load = Load::start(lan.sockets(), 20_000);
+    load.wait_for_answered(5_000);
+    let result = upgrade();
+    let answered = load.answered();
+    load.wait_for_answered(answered + 5_000);
+    load.assert_none_lost();
+    let new = pids();
+    assert!(old[0] != new[0] && old[1] != new[1], "{old:?} {new:?}");
+    assert_eq!(
+        machine.property(SOCKET, "ActiveEnterTimestampMonotonic"),
+        since
+    );
+    result
 }

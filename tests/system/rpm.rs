@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::documents::{self, run_documented};
-use super::load::Load;
+use super::load::upgrade_under_load;
 use super::machine::{INSTANCE, Machine, SERVICE, SOCKET};
-use super::network::Lan;
 use super::package::{
     PACKAGES, build_environment, documented_target, package, run_documented_build,
 };
@@ -93,22 +92,7 @@ fn rpm_packages_are_upgraded_under_load_and_removed() {
     let timer = "wallclock-check.timer";
     machine.run(&["systemctl", "enable", "--now", INSTANCE, timer]);
     machine.sh("echo '#mine' >>/etc/default/wallclockd");
-    let lan = Lan::new(&machine);
-    let pids = || [SERVICE, INSTANCE].map(|unit| machine.daemon(unit));
-    let old = pids();
-    let since = machine.property(SOCKET, "ActiveEnterTimestampMonotonic");
-    let load = Load::start(lan.sockets(), 20_000);
-    load.wait_for_answered(5_000);
-    install(2);
-    let answered = load.answered();
-    load.wait_for_answered(answered + 5_000);
-    load.assert_none_lost();
-    let new = pids();
-    assert!(old[0] != new[0] && old[1] != new[1], "{old:?} {new:?}");
-    assert_eq!(
-        machine.property(SOCKET, "ActiveEnterTimestampMonotonic"),
-        since
-    );
+    upgrade_under_load(&machine, || install(2));
     machine.sh("tail -n 1 /etc/default/wallclockd | grep -x '#mine'");
 
     // The check fails, because no server is set.
