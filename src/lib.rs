@@ -22,13 +22,14 @@
 //! | [`report`] | offsets as text, JSON, plugin line, plot; pure | offset |
 //! | [`daemon`] | the loop, sockets, signals, counters | protocol, clock, sys |
 //! | [`until`] | waiting for a time of a server's clock: when to read it; pure | offset |
-//! | [`client`] | requests, waits | protocol, offset, strftime, endpoint, error, until |
+//! | [`client`] | requests, waits | protocol, offset, strftime, endpoint, error, until, sys |
 //! | [`sys`] | system calls; the only module with `unsafe` | |
 //! | [`cli`] | what both command lines share: arguments, logging, manuals | clock, error, time |
 //! | [`error`] | errors, and the text of others, in one line | |
 //!
-//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit. The
-//! client does not need [`daemon`] and [`sys`], which exist on Linux only.
+//! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit.
+//! [`daemon`] and [`sys`] exist on Linux only. On other systems the client works without [`sys`],
+//! of which it uses `pages`.
 //!
 //! ```
 //! use std::net::IpAddr;

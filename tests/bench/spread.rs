@@ -127,9 +127,11 @@ fn compile() -> io::Result<PathBuf> {
     }
 }
 
-/// Starts `wallclock --until`.
+/// Starts `wallclock --until` with an environment as small as a service's: execve(2) copies it.
 fn start_client(server: SocketAddr, moment: Duration, arguments: &[&Path]) -> io::Result<Child> {
     wallclock()
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
         .args(["--server", &server.to_string()])
         .args(["--until", &format!("@{}", moment.as_secs())])
         .args(arguments)

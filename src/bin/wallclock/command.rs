@@ -57,19 +57,34 @@ impl CommandError {
     }
 }
 
-/// Checks that the command can be executed, before the wait for it. `command` is the program and
-/// its arguments.
-pub fn check(command: &[OsString]) -> Result<(), CommandError> {
-    let Some(name) = command.first() else {
-        return Ok(());
-    };
-    let candidates = candidates(name);
-    if candidates.iter().any(|path| is_executable(path)) {
-        Ok(())
-    } else if candidates.iter().any(|path| path.exists()) {
-        Err(CommandError::NotExecutable(name.clone()))
-    } else {
-        Err(CommandError::NotFound(name.clone()))
+/// A command that can be executed. All that execve(2) needs is prepared before the wait.
+pub struct PreparedCommand(Option<process::Command>);
+
+impl PreparedCommand {
+    /// Prepares a command: the program and its arguments, or nothing.
+    pub fn new(command: &[OsString]) -> Result<Self, CommandError> {
+        let Some((name, arguments)) = command.split_first() else {
+            return Ok(Self(None));
+        };
+        let candidates = candidates(name);
+        if candidates.iter().any(|path| is_executable(path)) {
+            let mut command = process::Command::new(name);
+            command.args(arguments);
+            Ok(Self(Some(command)))
+        } else if candidates.iter().any(|path| path.exists()) {
+            Err(CommandError::NotExecutable(name.clone()))
+        } else {
+            Err(CommandError::NotFound(name.clone()))
+        }
+    }
+
+    /// Becomes the command. Without one it returns the status of success.
+    pub fn exec(self) -> Result<u8, CommandError> {
+        let Some(mut command) = self.0 else {
+            return Ok(0);
+        };
+        let error = command.exec();
+        Err(CommandError::Exec(command.get_program().to_owned(), error))
     }
 }
 
@@ -88,13 +103,4 @@ fn candidates(name: &OsStr) -> Vec<PathBuf> {
 
 fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
-}
-
-/// Becomes the command. Without one it returns the status of success.
-pub fn exec(command: &[OsString]) -> Result<u8, CommandError> {
-    let Some((name, arguments)) = command.split_first() else {
-        return Ok(0);
-    };
-    let error = process::Command::new(name).args(arguments).exec();
-    Err(CommandError::Exec(name.clone(), error))
 }

@@ -10,7 +10,7 @@ use wallclock::report::{HostResult, Report};
 use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
 
 use crate::args::Args;
-use crate::command;
+use crate::command::PreparedCommand;
 use crate::error::Error;
 use crate::offset::OffsetCommand;
 use crate::output::{never_block, print_info, print_warning, show};
@@ -30,7 +30,7 @@ const REPORTED_LATENESS: Nanos = 10_000_000;
 
 /// Waits for the moment, then becomes the command. Returns the exit status.
 pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
-    command::check(&args.command)?;
+    let program = PreparedCommand::new(&args.command)?;
     never_block();
     let mut command = OffsetCommand::new(args);
     command.config = MeasurementConfig {
@@ -85,7 +85,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
             } else if late >= REPORTED_LATENESS {
                 print_warning(format!("{} late for {name}", format_duration(late)));
             }
-            Ok(command::exec(&args.command)?)
+            Ok(program.exec()?)
         }
         WaitEnd::NoAnswer { bound } => Err(Error::BoundTooLarge(format_duration(bound))),
     }

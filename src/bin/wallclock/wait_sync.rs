@@ -7,7 +7,7 @@ use wallclock::offset::Nanos;
 use wallclock::report::units::format_duration;
 
 use crate::args::{Args, DEADLINE};
-use crate::command;
+use crate::command::PreparedCommand;
 use crate::error::Error;
 use crate::offset::{OffsetCommand, pause_before};
 use crate::output::{never_block, print_info};
@@ -17,7 +17,7 @@ const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 
 /// Waits, then becomes the command. Returns the exit status.
 pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
-    command::check(&args.command)?;
+    let program = PreparedCommand::new(&args.command)?;
     never_block();
     let mut command = OffsetCommand::new(args);
     let (time_limit, is_given) = args.offset_args.deadline();
@@ -29,7 +29,7 @@ pub fn run(args: &Args, limit: Nanos) -> Result<u8, Error> {
         let report = command.run_until(end.map_or(until, |end| end.min(until)));
         let offset = report.agreed();
         if offset.is_some_and(|offset| offset.max_abs() <= limit) {
-            return Ok(command::exec(&args.command)?);
+            return Ok(program.exec()?);
         }
         let (text, remark) = report.offset_and_remark();
         let state = [text, remark].join("  ").trim().to_owned();
