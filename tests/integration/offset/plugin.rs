@@ -93,6 +93,7 @@ fn plugin_line_follows_the_guidelines_with_its_status() {
         (vec![right], &["-w", "-100:3000"], 0, "OK"),
         (vec![off], &["-w", "-3000:100"], 1, "WARNING"),
         (vec![right], &["-c", "1000:"], 2, "CRITICAL"),
+        (vec![right], &["-w", "1", "-w", "1000:"], 1, "WARNING"),
         (vec![off], &["-c", "1000:"], 0, "OK"),
         (vec![off], &["-w", "~:1000", "-c=-5000:5000"], 1, "WARNING"),
         (vec![off], &["-c", "@1000:3000"], 2, "CRITICAL"),
@@ -135,7 +136,6 @@ fn wrong_use_of_the_plugin_is_unknown() {
         &["-w", "1", "--watch"],
         &["-w", "1", "+%s"],
         &["-s", "host:port", "-c", "1"],
-        &["-w", "1", "-w", "2"],
     ] {
         let output = wallclock().args(arguments).output();
         let output = output.expect("wallclock starts");
