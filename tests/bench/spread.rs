@@ -24,8 +24,9 @@ use options::{Options, Outcome};
 use promise::Promise;
 use table::{Table, number};
 
-/// The source of the COMMAND.
+/// The sources of the COMMAND and of the program that only sleeps.
 const START: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/start.c");
+const SLEEP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/sleep.c");
 
 const CLIENTS: usize = 40;
 
@@ -45,20 +46,28 @@ fn measure(options: &Options) -> io::Result<Outcome> {
     let all_cores = sys::cores();
     let (first, last) = (all_cores[0], all_cores[all_cores.len() - 1]);
     sys::pin_to(None, &[first, last]);
-    let command = compile()?;
+    let command = compile(START, &["-static", "-nostartfiles"])?;
+    let sleep = compile(SLEEP, &[])?;
     let (daemon, server) = start_daemon();
     let rounds = if options.quick { 1 } else { 5 };
+    let client = |moment| start_client(server, moment, &["--".as_ref(), &command]);
+    let sleeper = |moment| start_sleeper(&sleep, moment, &command);
+    eprintln!("bench: 40 clients, and 40 programs that only sleep");
+    let (mut together, mut sleepers) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        together.push(starts(&client, CLIENTS, None)?);
+        sleepers.push(starts(&sleeper, CLIENTS, None)?);
+    }
     let repeat = |what: &str, measure: &dyn Fn() -> io::Result<Lateness>| {
         eprintln!("bench: {what}");
         (0..rounds)
             .map(|_| measure())
             .collect::<io::Result<Vec<_>>>()
     };
-    let together = repeat("40 clients", &|| starts(server, &command, CLIENTS, None))?;
     // One client has a core for itself; the server and this process share the other.
     sys::pin(Some(daemon.id()), first);
     sys::pin(None, first);
-    let alone = repeat("1 client", &|| starts(server, &command, 1, Some(last)))?;
+    let alone = repeat("1 client", &|| starts(&client, 1, Some(last)))?;
     let ends = repeat("1 client without COMMAND", &|| end(server, last))?;
 
     let header = [
@@ -87,6 +96,7 @@ fn measure(options: &Options) -> io::Result<Outcome> {
         figures
     };
     let [_, together_middle, _, together_last] = row("40 on two cores, COMMAND", &together);
+    row("40 that only sleep, COMMAND", &sleepers);
     row("1 on an idle core, COMMAND", &alone);
     let [end, ..] = row("1 on an idle core, the end of the wait", &ends);
     let promises = [
@@ -114,44 +124,58 @@ fn middle(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Compiles the COMMAND.
-fn compile() -> io::Result<PathBuf> {
-    let program = scratch_dir().join("start");
+/// Compiles a program.
+fn compile(source: &str, options: &[&str]) -> io::Result<PathBuf> {
+    let name = Path::new(source).file_stem().unwrap_or_default();
+    let program = scratch_dir().join(name);
     let status = Command::new("cc")
-        .args(["-O2", "-static", "-nostartfiles", START, "-o"])
+        .args(["-O2", source, "-o"])
         .arg(&program)
+        .args(options)
         .status()?;
     match status.success() {
         true => Ok(program),
-        false => Err(io::Error::other(format!("cc {START}: {status}"))),
+        false => Err(io::Error::other(format!("cc {source}: {status}"))),
     }
 }
 
-/// Starts `wallclock --until` with an environment as small as a service's: execve(2) copies it.
+/// Starts `wallclock --until`.
 fn start_client(server: SocketAddr, moment: Duration, arguments: &[&Path]) -> io::Result<Child> {
-    wallclock()
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
+    let mut client = wallclock();
+    client
         .args(["--server", &server.to_string()])
         .args(["--until", &format!("@{}", moment.as_secs())])
-        .args(arguments)
+        .args(arguments);
+    spawn(&mut client)
+}
+
+/// Starts a program that only sleeps.
+fn start_sleeper(program: &Path, moment: Duration, command: &Path) -> io::Result<Child> {
+    let mut sleeper = Command::new(program);
+    spawn(sleeper.arg(moment.as_secs().to_string()).arg(command))
+}
+
+/// Starts a program with an environment as small as a service's: execve(2) copies it.
+fn spawn(program: &mut Command) -> io::Result<Child> {
+    program
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
 }
 
-/// Returns how late the clients' COMMAND starts.
+/// Returns how late the COMMANDs of so many programs start.
 fn starts(
-    server: SocketAddr,
-    command: &Path,
-    clients: usize,
+    start: &dyn Fn(Duration) -> io::Result<Child>,
+    count: usize,
     core: Option<usize>,
 ) -> io::Result<Lateness> {
     let moment = next_moment();
     let mut children = Vec::new();
-    for _ in 0..clients {
-        let child = start_client(server, moment, &["--".as_ref(), command])?;
+    for _ in 0..count {
+        let child = start(moment)?;
         if let Some(core) = core {
             sys::pin(Some(child.id()), core);
         }
