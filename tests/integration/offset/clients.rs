@@ -95,9 +95,12 @@ pub fn run_on_terminal_after(
     arguments: &str,
     mut is_enough: impl FnMut(&str) -> bool,
 ) -> (String, Option<i32>) {
-    // Without `exec` the shell would get the Ctrl-C too, and end with status 130.
-    let program = program("wallclock");
-    let command = format!("{before}; exec '{}' {arguments}", program.display());
+    // Without `exec` the shell would get the Ctrl-C too, and end with status 130. A test that runs
+    // in the background of a shell ignores it, and so would its children.
+    let command = format!(
+        "{before}; exec env --default-signal=INT '{}' {arguments}",
+        program("wallclock").display()
+    );
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .env("SHELL", "/bin/sh")
