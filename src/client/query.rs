@@ -11,6 +11,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
 use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
 use crate::error::{error_chain, printable};
@@ -158,7 +162,8 @@ impl UdpClient {
     ) -> Result<QueryResponse, QueryError> {
         let tag = new_tag()?;
         let request = [&tag[..], format.bytes()].concat();
-        let mut buf = vec![0; RECV_BUF_SIZE];
+        // Not initialised: most responses need one page of it.
+        let mut buf = Vec::with_capacity(RECV_BUF_SIZE);
         let start = Instant::now();
         let sent_at = raw_time();
         self.requests.set(self.requests.get() + 1);
@@ -170,22 +175,16 @@ impl UdpClient {
                 return Err(refusal.unwrap_or(QueryError::Timeout));
             }
             self.socket.set_read_timeout(Some(left))?;
-            let length = match self.socket.recv(&mut buf) {
-                Ok(length) => length,
+            buf.clear();
+            match recv(&self.socket, spare_capacity(&mut buf), RecvFlags::empty()) {
+                Ok(_) => {}
                 // The kernel's timer is coarser than `Instant`, so the time left decides.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
+                Err(Errno::AGAIN | Errno::INTR) => continue,
+                Err(error) => return Err(QueryError::Socket(error.into())),
+            }
             let received_at = raw_time();
             let round_trip = start.elapsed();
-            match parse_response(&buf[..length], &tag, format) {
+            match parse_response(&buf, &tag, format) {
                 Some(Err(error @ QueryError::Refused(_))) if refusal.is_none() => {
                     let doubt = self.longest_round_trip.get().max(MIN_DOUBT);
                     wait = timeout.min(round_trip + doubt);

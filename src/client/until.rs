@@ -138,6 +138,9 @@ pub fn wait(
                     let last_step = ((due - until) / 64).clamp(1_000_000, 100_000_000);
                     left.min((left / 8 * 7).max(last_step))
                 } else if left > 2 * SPIN {
+                    // What execve(2) has to wait for otherwise, while other clients are due too.
+                    #[cfg(target_os = "linux")]
+                    crate::sys::pages::flush_tlb();
                     (left - SPIN).min(left / 8 * 7)
                 } else {
                     while clock.read().0 < until {
