@@ -108,9 +108,9 @@ pub fn wait(
 ) -> io::Result<WaitEnd> {
     let sleeper = kernel::Sleeper::new()?;
     // At the end of the wait the process may execute a program. What execve(2) has to unmap then
-    // delays that: the wait needs half of the pages that the start of this program did.
+    // delays that: the wait needs less code than the start of this program did.
     #[cfg(target_os = "linux")]
-    crate::sys::pages::release_file_pages();
+    crate::sys::pages::release_code();
     loop {
         let (now, has_resumed) = clock.read();
         if has_resumed {

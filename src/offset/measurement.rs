@@ -9,8 +9,12 @@ use super::sample::{Precision, Sample, ServerClock, ServerTime};
 /// Default number of samples from a server that responds with nanoseconds.
 const DEFAULT_SAMPLES: u32 = 8;
 
-/// Number of parts into which the requests of a pass divide its window.
-const WINDOW_PARTS: Nanos = 32;
+/// Default number of parts into which the requests of a pass divide its window.
+const WINDOW_PARTS: u32 = 32;
+
+/// Number of parts for a measurement that has time: three passes of it are as precise as two of
+/// the default. It takes a second longer, and half as many requests.
+pub const SLOW_WINDOW_PARTS: u32 = 10;
 
 /// How late a sleep may end without that the first request of a pass is too late.
 const WAKE_UP: Nanos = 250_000;
@@ -70,8 +74,12 @@ pub enum SampleOutcome {
 pub struct MeasurementConfig {
     /// Number of samples to take from each server; `None` for as many as its precision needs.
     pub samples: Option<u32>,
+    /// What to request: seconds only of servers that are known not to support nanoseconds.
+    pub precision: Precision,
     /// How late the seconds of a whole-second server may begin, see [`TICK`].
     pub tick: Nanos,
+    /// Number of parts into which the requests of a pass divide its window, at least 2.
+    pub window_parts: u32,
     /// How much faster or slower than the raw clock the server's clock may run; `None` for
     /// [`DEFAULT_MAX_SLEW`] or [`DEFAULT_MAX_SLEW_SECONDS`].
     pub max_slew: Option<Ppm>,
@@ -90,7 +98,9 @@ impl Default for MeasurementConfig {
     fn default() -> Self {
         Self {
             samples: None,
+            precision: Precision::Nanoseconds,
             tick: TICK,
+            window_parts: WINDOW_PARTS,
             max_slew: None,
             timeout: SECOND,
             attempts: 3,
@@ -126,7 +136,8 @@ impl Default for MeasurementConfig {
 /// with the old second does not show that, so another one follows.
 ///
 /// The passes narrow the interval from 1 s to 31 ms, to 1 ms, and to the round trip: three seconds
-/// and some fifty requests. With a tick two passes are enough. No further pass begins
+/// and some fifty requests. With a tick two passes are enough. With [`SLOW_WINDOW_PARTS`] it takes
+/// five passes and some thirty requests, with a tick three. No further pass begins
 ///
 /// * if it would not at least halve the [reported](ServerClock::reported) interval;
 /// * if the reported interval is no wider than a fifth of the tick, which then makes up most of the
@@ -176,7 +187,7 @@ impl Measurement {
     pub fn new(config: MeasurementConfig) -> Self {
         Self {
             config,
-            precision: Precision::Nanoseconds,
+            precision: config.precision,
             result: None,
             first_sent_at: None,
             last_time: None,
@@ -308,7 +319,7 @@ impl Measurement {
         let edge = passed.max(last_second) + SECOND;
         // The edge is in the window [edge - high, edge - low], with the difference as of its end.
         let window = reported.aged_to(edge - now_reported.low());
-        let spacing = window.width() / WINDOW_PARTS;
+        let spacing = window.width() / Nanos::from(self.config.window_parts);
         if self.passes == MAX_PASSES
             || self.pass.is_some_and(|pass| pass.is_bracketed)
                 && self.is_narrow_enough(result, now_reported, spacing)

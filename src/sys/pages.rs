@@ -4,43 +4,29 @@ use std::fs;
 use std::ops::Range;
 use std::ptr;
 
-/// Releases the memory pages of mapped files that this process has not changed, such as its code.
-/// Their contents stay: the kernel maps the files' pages again when they are used.
+/// Releases the memory pages of the code of this program and of its libraries. The kernel maps them
+/// again from their files when they are used.
 ///
-/// Without /proc/self/smaps (proc(5)) it does nothing, and in a process of several threads neither,
+/// Without /proc/self/maps (proc(5)) it does nothing, and in a process of several threads neither,
 /// because another one could change the mappings meanwhile.
-pub fn release_file_pages() {
+pub fn release_code() {
     let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    let smaps = fs::read_to_string("/proc/self/smaps");
-    if let (1, Ok(smaps)) = (threads, smaps) {
-        unchanged_files(&smaps).for_each(release);
+    if threads != 1 {
+        return;
     }
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    maps.lines().filter_map(parse_code).for_each(release);
 }
 
-/// Returns the mappings that hold what a file holds: it is not writable, and no page of it is a
-/// copy of this process, in memory or swapped out.
-fn unchanged_files(smaps: &str) -> impl Iterator<Item = Range<usize>> {
-    let mut mappings = Vec::new();
-    for line in smaps.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(first), Some(second)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        if let Some(addresses) = parse_addresses(first) {
-            // Offset, device and inode come before the path, which no other mapping has.
-            let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
-            mappings.push((addresses, is_file && !second.contains('w')));
-        } else if matches!(first, "Anonymous:" | "Swap:")
-            && second != "0"
-            && let Some((_, is_unchanged)) = mappings.last_mut()
-        {
-            *is_unchanged = false;
-        }
-    }
-    let unchanged = mappings
-        .into_iter()
-        .filter(|(_, is_unchanged)| *is_unchanged);
-    unchanged.map(|(addresses, _)| addresses)
+/// Returns the addresses of a mapping of a file that is executable and not writable. This process
+/// does not change such a mapping: its pages hold what the file holds.
+fn parse_code(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (addresses, permissions) = (fields.next()?, fields.next()?);
+    // Offset, device and inode come before the path, which no other mapping has.
+    let path = fields.nth(3)?;
+    let is_code = permissions == "r-xp" && path.starts_with('/');
+    parse_addresses(addresses).filter(|_| is_code)
 }
 
 /// Parses `START-END` in hexadecimal digits.
@@ -50,7 +36,7 @@ fn parse_addresses(text: &str) -> Option<Range<usize>> {
     Some(parse(start)?..parse(end)?)
 }
 
-/// Releases the pages of one mapping of [`unchanged_files`]. A failure has no consequence.
+/// Releases the pages of one mapping of [`parse_code`]. A failure has no consequence.
 fn release(mapping: Range<usize>) {
     let start = ptr::with_exposed_provenance_mut(mapping.start);
     // SAFETY: MADV_DONTNEED leaves mappings as they are. The next access to a page reads what the
@@ -84,34 +70,21 @@ mod tests {
 
     use super::*;
 
-    const SMAPS: &str = "\
-55d0-55d4 r-xp 00001000 fe:00 8123   /usr/bin/wall clock (deleted)
-Rss:                  16 kB
-Anonymous:             0 kB
-AnonHugePages:         4 kB
-Swap:                  0 kB
-VmFlags: rd ex mr mw me sd
-55d4-55d5 r--p 00005000 fe:00 8123   /usr/bin/wallclock
-Anonymous:             4 kB
-Swap:                  0 kB
-55d5-55d6 r--p 00006000 fe:00 8123   /usr/bin/wallclock
-Anonymous:             0 kB
-Swap:                  4 kB
-55d6-55d7 rw-p 00007000 fe:00 8123   /usr/bin/wallclock
-Anonymous:             0 kB
-Swap:                  0 kB
-55e0-55e2 r--p 00000000 00:00 0
-Anonymous:             0 kB
-7ffd-7ffe r-xp 00000000 00:00 0      [vdso]
-Anonymous:             0 kB
-8000-9000 r--s 00000000 fe:00 9      /var/cache/nscd/hosts
-Anonymous:             0 kB
-";
-
     #[test]
-    fn only_what_equals_a_file_is_released() {
-        let found: Vec<_> = unchanged_files(SMAPS).collect();
-        assert_eq!(found, [0x55d0..0x55d4, 0x8000..0x9000]);
+    fn only_the_code_of_files_is_released() {
+        let maps = "\
+55cf-55d0 r--p 00000000 fe:00 8123   /usr/bin/wall clock (deleted)
+55d0-55d4 r-xp 00001000 fe:00 8123   /usr/bin/wall clock (deleted)
+55d4-55d5 r--p 00005000 fe:00 8123   /usr/bin/wall clock (deleted)
+55d5-55d6 rw-p 00006000 fe:00 8123   /usr/bin/wall clock (deleted)
+55d6-55d7 rwxp 00007000 fe:00 8123   /usr/bin/wall clock (deleted)
+55e0-55e2 r-xp 00000000 00:00 0
+7ff0-7ff8 r-xp 00026000 fe:00 9      /usr/lib/libc.so.6
+7ffd-7ffe r-xp 00000000 00:00 0      [vdso]
+8000-9000 r-xs 00000000 fe:00 9      /var/cache/shared
+";
+        let found: Vec<_> = maps.lines().filter_map(parse_code).collect();
+        assert_eq!(found, [0x55d0..0x55d4, 0x7ff0..0x7ff8]);
     }
 
     /// Maps a file of this content.
@@ -137,13 +110,13 @@ Anonymous:             0 kB
         start.expose_provenance()..start.expose_provenance() + content.len()
     }
 
-    /// Returns what the kernel reports of a mapping in this field, in KiB.
-    fn kibibytes(mapping: &Range<usize>, field: &str) -> usize {
+    /// Returns how much of a mapping is in memory for this process, in KiB.
+    fn resident_size(mapping: &Range<usize>) -> usize {
         let smaps = fs::read_to_string("/proc/self/smaps").expect("procfs");
         let lines = smaps.lines().skip_while(|line| {
             parse_addresses(line.split(' ').next().unwrap_or_default()).as_ref() != Some(mapping)
         });
-        let mut values = lines.filter_map(|line| line.strip_prefix(field));
+        let mut values = lines.filter_map(|line| line.strip_prefix("Rss:"));
         let value = values.next().expect("the field").trim();
         value.trim_end_matches(" kB").parse().expect("a number")
     }
@@ -157,27 +130,11 @@ Anonymous:             0 kB
         let start = ptr::with_exposed_provenance_mut::<u8>(mapping.start);
         // SAFETY: the mapping is readable, and lasts as long as this process.
         let read = || unsafe { slice::from_raw_parts(start, content.len()) }.to_vec();
-        let is_unchanged = || {
-            let smaps = fs::read_to_string("/proc/self/smaps").expect("procfs");
-            unchanged_files(&smaps).any(|it| it == mapping)
-        };
         assert_eq!(read(), content);
-        assert_eq!(kibibytes(&mapping, "Rss:"), content.len() / 1024);
-        assert!(is_unchanged());
+        assert_eq!(resident_size(&mapping), content.len() / 1024);
         release(mapping.clone());
-        assert_eq!(kibibytes(&mapping, "Rss:"), 0);
+        assert_eq!(resident_size(&mapping), 0);
         assert_eq!(read(), content);
-
-        // A page is changed. Then the mapping is not writable again.
-        let protect = |protection| {
-            // SAFETY: no reference to the mapping exists, and it stays readable.
-            unsafe { libc::mprotect(start.cast(), content.len(), protection) };
-        };
-        protect(libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: the mapping is writable now.
-        unsafe { start.write(b'b') };
-        protect(libc::PROT_READ);
-        assert!(!is_unchanged());
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MIN_EVENT_GAP: Nanos = SECOND;
 /// The last reading may be this old at the target, or [`Plan::margin`] where that is longer.
 const MAX_LAST_AGE: Nanos = 50 * MILLI;
 
-/// Maximum time of a measurement of whole seconds, which takes 2 to 4 s.
+/// Maximum time of a measurement of whole seconds, which takes 3 to 5 s.
 const WHOLE_SECONDS_DURATION: Nanos = 6 * SECOND;
 
 /// In this time a measurement of whole seconds is not replaced by a single response, which is much
@@ -326,7 +326,7 @@ impl Plan {
             Some((measure_at.max(self.tried_at), true))
         } else if end - self.read_since > max_age {
             // What this reading shows may move the end by a part of the round trip. A server with
-            // whole seconds is asked for nanoseconds first.
+            // whole seconds is asked for nanoseconds first if others have them.
             let reserve = round_trip / 2 - if whole_seconds { round_trip } else { 0 };
             let at = end - max_age + reserve;
             Some((at.max(self.tried_at), false))

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::plan::{Action, Plan, PlanConfig, Reading};
 use crate::offset::{
-    Action as Request, Measurement, MeasurementConfig, Nanos, Sample, SampleOutcome, ServerTime,
-    TICK,
+    Action as Request, Measurement, MeasurementConfig, Nanos, SLOW_WINDOW_PARTS, Sample,
+    SampleOutcome, ServerTime, TICK,
 };
 
 const SECOND: Nanos = 1_000_000_000;
@@ -146,6 +146,7 @@ impl World {
     fn read(&mut self, full: bool, deadline: Option<Nanos>) -> Option<Reading> {
         let mut measurement = Measurement::new(MeasurementConfig {
             samples: (!full).then_some(1),
+            window_parts: SLOW_WINDOW_PARTS,
             max_slew: Some(500),
             deadline,
             wall_clock: self.wall_clock,

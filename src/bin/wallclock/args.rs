@@ -427,8 +427,7 @@ impl Args {
             // A day at most.
             timeout: self.timeout.as_nanos() as Nanos,
             attempts: self.retries + 1,
-            deadline: None,
-            wall_clock: false,
+            ..MeasurementConfig::default()
         }
     }
 }

@@ -4,7 +4,9 @@ use std::io;
 
 use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
-use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND};
+use wallclock::offset::{
+    ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND, SLOW_WINDOW_PARTS,
+};
 use wallclock::report::units::{format_duration, format_seconds};
 use wallclock::report::{HostResult, Report};
 use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
@@ -35,6 +37,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let mut command = OffsetCommand::new(args);
     command.config = MeasurementConfig {
         samples: None,
+        window_parts: SLOW_WINDOW_PARTS,
         max_slew: Some(command.config.max_slew.unwrap_or(MAX_SLEW)),
         wall_clock: moment.is_wall_time() && !args.utc,
         ..command.config
@@ -43,6 +46,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         max_slew: command.config.max_slew.unwrap_or(MAX_SLEW),
         command,
         utc_offset: 0,
+        has_whole_seconds: false,
         base: None,
         is_gone: false,
         shows_time_left: terminal::size(io::stderr()).is_some(),
@@ -156,6 +160,8 @@ struct Servers {
     max_slew: Ppm,
     /// What the zone of most of them adds to UTC, by the last responses.
     utc_offset: Nanos,
+    /// Whether all of them responded with whole seconds to the last measurement.
+    has_whole_seconds: bool,
     /// The last reading that a majority of the servers made which had agreed before, and how many
     /// they were.
     base: Option<(Reading, usize)>,
@@ -174,14 +180,25 @@ impl Servers {
         } else {
             self.command.config.attempts
         };
+        // Only a measurement finds out whether they support nanoseconds.
+        let precision = match self.has_whole_seconds && !full {
+            true => Precision::Seconds,
+            false => Precision::Nanoseconds,
+        };
         let config = MeasurementConfig {
             samples: (!full).then_some(1),
+            precision,
             attempts,
             deadline: Some(deadline),
             ..self.command.config
         };
         let (hosts, now) = self.command.measure(config);
-        report_as_of_responses(hosts, now.after)
+        let report = report_as_of_responses(hosts, now.after);
+        if full && report.clocks().next().is_some() {
+            let mut precisions = report.clocks().map(|it| it.precision);
+            self.has_whole_seconds = precisions.all(|it| it == Precision::Seconds);
+        }
+        report
     }
 
     /// Returns what the majority agrees on.
