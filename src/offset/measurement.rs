@@ -19,8 +19,8 @@ pub const SLOW_WINDOW_PARTS: u32 = 10;
 /// How late a sleep may end without that the first request of a pass is too late.
 const WAKE_UP: Nanos = 250_000;
 
-/// Maximum number of passes: three are enough, and three are for delays and losses at the wrong
-/// moment.
+/// Maximum number of passes: three are enough, with [`SLOW_WINDOW_PARTS`] five. The others are for
+/// delays and losses at the wrong moment.
 const MAX_PASSES: u32 = 6;
 
 /// Maximum number of restarts after contradictions. After one more the measurement fails.
