@@ -134,8 +134,8 @@ pub fn wait(
                 let left = until - now;
                 let mut step = if until < due {
                     // The clock of the timer may be slewed by a tenth. A reading long before the
-                    // target may be late by a tenth of the last step.
-                    let last_step = ((due - until) / 64).clamp(1_000_000, 100_000_000);
+                    // target may be late by a tenth of the last step: fewer steps cost less.
+                    let last_step = ((due - until) / 8).clamp(1_000_000, 5 * SECOND);
                     left.min((left / 8 * 7).max(last_step))
                 } else if left > 2 * SPIN {
                     // What execve(2) has to wait for otherwise, while other clients are due too.
