@@ -3,8 +3,8 @@
 //! Each client is a `wallclock --until` of its own, and its clock is the server's. The exit status
 //! is 1 if one was early or a promise does not hold.
 //!
-//! In a virtual machine the hypervisor may take the cores away. A round in which it did is repeated:
-//! the promises are about two cores.
+//! In a virtual machine the hypervisor may take the cores away. A round in which it did is
+//! repeated: the promises are about two cores.
 
 mod options;
 mod promise;
