@@ -18,8 +18,9 @@ pub fn release_code() {
     maps.lines().filter_map(parse_code).for_each(release);
 }
 
-/// Returns the addresses of a mapping of a file that is executable and not writable. This process
-/// does not change such a mapping: its pages hold what the file holds.
+/// Returns the addresses of a mapping of a file that is executable and not writable. Its pages hold
+/// what the file holds: only a text relocation or a breakpoint of a debugger changes them, and
+/// neither this program nor its libraries have text relocations.
 fn parse_code(line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (addresses, permissions) = (fields.next()?, fields.next()?);

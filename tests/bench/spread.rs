@@ -89,11 +89,11 @@ fn repeat<const N: usize>(
     eprintln!("bench: {what}");
     let mut rows = [(); N].map(|()| Rounds::default());
     for _ in 0..rounds * MAX_TRIES {
-        if rows.iter().all(|row| row.counted.len() >= rounds) {
-            return Ok(rows);
-        }
         for (row, round) in rows.iter_mut().zip(turn()?) {
             row.add(round);
+        }
+        if rows.iter().all(|row| row.counted.len() >= rounds) {
+            return Ok(rows);
         }
     }
     Err(io::Error::other("the hypervisor takes too much time"))
