@@ -29,7 +29,7 @@
 //!
 //! The programs `wallclockd` and `wallclock` are in `src/bin`; they alone print and exit.
 //! [`daemon`] and [`sys`] exist on Linux only. On other systems the client works without [`sys`],
-//! of which it uses `pages`.
+//! of which it uses `tlb`.
 //!
 //! ```
 //! use std::net::IpAddr;

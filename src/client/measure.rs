@@ -14,8 +14,8 @@ use super::query::{QueryError, UdpClient, random_wait, within};
 use super::resolve::{Host, LookupResult, ResolveError, Resolver, add_host};
 use crate::error::printable;
 use crate::offset::{
-    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Sample, SampleOutcome,
-    ServerClock,
+    Action, ClockPair, Measurement, MeasurementConfig, Nanos, Ppm, Precision, Sample,
+    SampleOutcome, ServerClock,
 };
 use crate::strftime::{Format, FormatError};
 
@@ -91,9 +91,12 @@ pub struct HostClocks {
 /// It takes as long as the slowest server. Then those are measured again that are
 /// [outdated](ServerClock::is_outdated). `progress` is called with each new result. A server of
 /// which an address fails is resolved again for the next call.
+///
+/// Of the addresses in `whole_seconds` nanoseconds are not requested.
 pub fn measure_all(
     servers: &mut Resolver,
     config: MeasurementConfig,
+    whole_seconds: &[SocketAddr],
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> (Vec<HostClocks>, ClockPair) {
     // A server that does not respond takes all of the time. Meanwhile the results of the others
@@ -107,7 +110,7 @@ pub fn measure_all(
         deadline: first_deadline,
         ..config
     };
-    let (resolved, mut results) = measure_resolved(servers, first, progress);
+    let (resolved, mut results) = measure_resolved(servers, first, whole_seconds, progress);
     let mut repetitions = 0;
     let now = loop {
         let now = read_clocks();
@@ -126,7 +129,7 @@ pub fn measure_all(
         }
         repetitions += 1;
         let again: Vec<_> = outdated.iter().map(|&index| results[index].0).collect();
-        let new_results = measure_each(again.into_iter(), config, progress);
+        let new_results = measure_each(again.into_iter(), config, whole_seconds, progress);
         for (index, new) in outdated.into_iter().zip(new_results) {
             // If the server no longer responds, the earlier result is as true as before.
             match new.1 {
@@ -151,6 +154,7 @@ pub fn measure_all(
 fn measure_resolved(
     servers: &mut Resolver,
     config: MeasurementConfig,
+    whole_seconds: &[SocketAddr],
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> (Vec<LookupResult>, Vec<AddressResult>) {
     let time_left = config
@@ -176,9 +180,11 @@ fn measure_resolved(
         Some(new)
     })
     .flatten();
-    let results = match is_alone {
-        true => measure_each(arriving.collect::<Vec<_>>().into_iter(), config, progress),
-        false => measure_each(arriving, config, progress),
+    let results = if is_alone {
+        let known: Vec<_> = arriving.collect();
+        measure_each(known.into_iter(), config, whole_seconds, progress)
+    } else {
+        measure_each(arriving, config, whole_seconds, progress)
     };
     (resolved, results)
 }
@@ -217,9 +223,20 @@ fn group(
 fn measure_each(
     servers: impl Iterator<Item = SocketAddr>,
     config: MeasurementConfig,
+    whole_seconds: &[SocketAddr],
     progress: &(dyn Fn(SocketAddr, ServerClock) + Sync),
 ) -> Vec<AddressResult> {
-    let measure_one = |server| measure(server, config, &|clock| progress(server, clock));
+    let measure_one = |server| {
+        let precision = match whole_seconds.contains(&server) {
+            true => Precision::Seconds,
+            false => config.precision,
+        };
+        let config = MeasurementConfig {
+            precision,
+            ..config
+        };
+        measure(server, config, &|clock| progress(server, clock))
+    };
     // With one server there is no other thread, whose end would be noticed late.
     if servers.size_hint() == (1, Some(1)) {
         return servers

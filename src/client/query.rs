@@ -8,12 +8,13 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use socket2::{Domain, Socket, Type};
 
 use super::clocks::raw_time;
 use super::resolve::{ResolveError, Resolver};
@@ -110,14 +111,10 @@ impl UdpClient {
     /// Those of socket(2) and connect(2), such as an address family that is not supported, or no
     /// route.
     pub fn connect(server: SocketAddr) -> io::Result<UdpClient> {
-        let any = match server {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(server)?;
+        let socket = Socket::new(Domain::for_address(server), Type::DGRAM, None)?;
+        socket.connect(&server.into())?;
         Ok(UdpClient {
-            socket,
+            socket: socket.into(),
             server,
             longest_round_trip: Cell::default(),
             requests: Cell::default(),

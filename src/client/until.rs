@@ -107,10 +107,6 @@ pub fn wait(
     handler: &mut impl WaitHandler,
 ) -> io::Result<WaitEnd> {
     let sleeper = kernel::Sleeper::new()?;
-    // At the end of the wait the process may execute a program. What execve(2) has to unmap then
-    // delays that: the wait needs less code than the start of this program did.
-    #[cfg(target_os = "linux")]
-    crate::sys::pages::release_code();
     loop {
         let (now, has_resumed) = clock.read();
         if has_resumed {
@@ -129,18 +125,17 @@ pub fn wait(
                     None => plan.add_failure(now),
                 }
             }
-            Action::Sleep { until } => {
+            Action::Sleep { until, slack } => {
                 let due = plan.due_at();
                 let left = until - now;
                 let mut step = if until < due {
-                    // The clock of the timer may be slewed by a tenth. A reading long before the
-                    // target may be late by a tenth of the last step: fewer steps cost less.
-                    let last_step = ((due - until) / 8).clamp(1_000_000, 5 * SECOND);
-                    left.min((left / 8 * 7).max(last_step))
+                    // The clock of the timer may be slewed by a tenth, and so the last of several
+                    // steps is too long by less than an eighth.
+                    left.min((left / 8 * 7).max(8 * slack))
                 } else if left > 2 * SPIN {
                     // What execve(2) has to wait for otherwise, while other clients are due too.
                     #[cfg(target_os = "linux")]
-                    crate::sys::pages::flush_tlb();
+                    crate::sys::tlb::flush();
                     (left - SPIN).min(left / 8 * 7)
                 } else {
                     while clock.read().0 < until {
@@ -253,7 +248,9 @@ mod kernel {
                 Err(Errno::INTR) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
-            let was_set = read(&self.wall_clock, &mut [0_u8; 8]) == Err(Errno::CANCELED);
+            let is_readable = fds[1].revents().contains(PollFlags::IN);
+            let was_set =
+                is_readable && read(&self.wall_clock, &mut [0_u8; 8]) == Err(Errno::CANCELED);
             if was_set {
                 self.watch_wall_clock()?;
             }

@@ -12,15 +12,15 @@ const DEFAULT_SAMPLES: u32 = 8;
 /// Default number of parts into which the requests of a pass divide its window.
 const WINDOW_PARTS: u32 = 32;
 
-/// Number of parts for a measurement that has time: three passes of it are as precise as two of
-/// the default. It takes a second longer, and 40 % fewer requests.
-pub const SLOW_WINDOW_PARTS: u32 = 10;
+/// Number of parts for a measurement that has time: three passes of it are about as precise as two
+/// of the default. It takes a second longer, and 40 % fewer requests.
+pub const SLOW_WINDOW_PARTS: u32 = 9;
 
 /// How late a sleep may end without that the first request of a pass is too late.
 const WAKE_UP: Nanos = 250_000;
 
-/// Maximum number of passes: three are enough, with [`SLOW_WINDOW_PARTS`] five. The others are for
-/// delays and losses at the wrong moment.
+/// Default maximum number of passes: three are enough, with [`SLOW_WINDOW_PARTS`] five. The others
+/// are for delays and losses at the wrong moment.
 const MAX_PASSES: u32 = 6;
 
 /// Maximum number of restarts after contradictions. After one more the measurement fails.
@@ -80,6 +80,8 @@ pub struct MeasurementConfig {
     pub tick: Nanos,
     /// Number of parts into which the requests of a pass divide its window, at least 2.
     pub window_parts: u32,
+    /// Maximum number of passes, at least 1.
+    pub max_passes: u32,
     /// How much faster or slower than the raw clock the server's clock may run; `None` for
     /// [`DEFAULT_MAX_SLEW`] or [`DEFAULT_MAX_SLEW_SECONDS`].
     pub max_slew: Option<Ppm>,
@@ -101,6 +103,7 @@ impl Default for MeasurementConfig {
             precision: Precision::Nanoseconds,
             tick: TICK,
             window_parts: WINDOW_PARTS,
+            max_passes: MAX_PASSES,
             max_slew: None,
             timeout: SECOND,
             attempts: 3,
@@ -142,7 +145,7 @@ impl Default for MeasurementConfig {
 /// * if it would not at least halve the [reported](ServerClock::reported) interval;
 /// * if the reported interval is no wider than a fifth of the tick, which then makes up most of the
 ///   bound;
-/// * after six passes.
+/// * after six passes, or as many as are wanted.
 #[derive(Debug)]
 pub struct Measurement {
     config: MeasurementConfig,
@@ -320,7 +323,7 @@ impl Measurement {
         // The edge is in the window [edge - high, edge - low], with the difference as of its end.
         let window = reported.aged_to(edge - now_reported.low());
         let spacing = window.width() / Nanos::from(self.config.window_parts);
-        if self.passes == MAX_PASSES
+        if self.passes >= self.config.max_passes
             || self.pass.is_some_and(|pass| pass.is_bracketed)
                 && self.is_narrow_enough(result, now_reported, spacing)
         {

@@ -10,6 +10,6 @@
 mod errno;
 pub mod listen_fds;
 pub mod mmsg;
-pub mod pages;
 pub mod sockopt;
 pub mod timex;
+pub mod tlb;

@@ -16,6 +16,12 @@ const MIN_EVENT_GAP: Nanos = SECOND;
 /// The last reading may be this old at the target, or [`Plan::margin`] where that is longer.
 const MAX_LAST_AGE: Nanos = 50 * MILLI;
 
+/// Minimum time from a single request to the last measurement, which tells more.
+const MIN_LEFT: Nanos = SECOND;
+
+/// This time after a reading that failed.
+const MIN_LEFT_AFTER_FAILURE: Nanos = 100 * MILLI;
+
 /// Maximum time of a measurement of whole seconds, which takes 3 to 5 s.
 const WHOLE_SECONDS_DURATION: Nanos = 6 * SECOND;
 
@@ -25,6 +31,15 @@ const MAX_KEPT_AGE: Nanos = 10 * SECOND;
 
 /// Time zones change at the quarters of an hour of their wall clock.
 const QUARTER: Nanos = 900 * SECOND;
+
+/// The server's clock is read in this time after each quarter.
+const AFTER_QUARTER: Nanos = 2 * SECOND;
+
+/// By how much the sleep until that reading may be too long.
+const QUARTER_SLACK: Nanos = SECOND / 2;
+
+/// By how much the sleep until the end may be too long.
+const END_SLACK: Nanos = MILLI / 8;
 
 /// How far the local clock may be off after a suspend: the clock that counts it may have seconds.
 const SUSPEND_ERROR: Nanos = 2 * SECOND;
@@ -46,6 +61,8 @@ pub enum Action {
     Sleep {
         /// A time of the local clock.
         until: Nanos,
+        /// By how much the sleep may be too long.
+        slack: Nanos,
     },
     /// The wait is over: the server's clock certainly reads the target.
     Due {
@@ -109,10 +126,10 @@ impl Reading {
 
 /// Decides when to read the server's clock, and when the wait is over.
 ///
-/// The first and the last reading are full measurements. Between them single requests are sent at
-/// half of the time that is left. The last measurement ends 1 ms and two round trips before the
-/// target. Where it began more than 50 ms before the target, or more than these two round trips, a
-/// single request follows it then, which shows a step or a change of the zone.
+/// The first and the last reading are measurements. Between them single requests are sent at half
+/// of the time that is left. The last measurement ends 1 ms and two round trips before the target.
+/// Where it began more than 50 ms before the target, or more than these two round trips, a single
+/// request follows it then, which shows a step or a change of the zone.
 #[derive(Debug)]
 pub struct Plan {
     config: PlanConfig,
@@ -136,15 +153,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan after the first measurement.
+    /// Makes the plan after the first measurement. One of whole seconds is not precise: near the
+    /// target another one follows at once.
     pub fn new(config: PlanConfig, first: Reading) -> Self {
+        let is_full = !first.whole_seconds;
         Self {
             config,
             reading: first,
-            is_full: true,
+            is_full,
             read_at: first.as_of,
             read_since: first.since,
-            measured_at: Some(first.as_of),
+            measured_at: is_full.then_some(first.as_of),
             tried_at: first.as_of,
             failed: false,
             event_at: None,
@@ -213,7 +232,7 @@ impl Plan {
             return Action::NoAnswer { bound };
         }
         match self.next_reading(end) {
-            Some((at, full)) if now >= at => {
+            Some(NextReading { at, full, .. }) if now >= at => {
                 // A measurement ends before the target may come; else it would make the wait late.
                 let possible = self.possible_at(self.config.target).min(end) - self.margin();
                 let last = match full {
@@ -224,8 +243,11 @@ impl Plan {
                 let deadline = last.max(now + 1).min(now + self.config.time_limit);
                 Action::Read { full, deadline }
             }
-            Some((at, _)) => Action::Sleep { until: at.min(end) },
-            None => Action::Sleep { until: end },
+            Some(NextReading { at, slack, .. }) if at < end => Action::Sleep { until: at, slack },
+            _ => Action::Sleep {
+                until: end,
+                slack: END_SLACK,
+            },
         }
     }
 
@@ -277,14 +299,16 @@ impl Plan {
         MILLI + 2 * self.reading.round_trip
     }
 
-    /// Returns when to read the server's clock, and whether as precisely as possible; `None` if
-    /// what is known is enough. `end` is the local time at which the wait ends.
-    fn next_reading(&self, end: Nanos) -> Option<(Nanos, bool)> {
+    /// Returns the next reading of the server's clock; `None` if what is known is enough. `end` is
+    /// the local time at which the wait ends.
+    fn next_reading(&self, end: Nanos) -> Option<NextReading> {
         let last_end = end - self.margin();
         let regular = self.regular_reading(end, last_end);
-        let quarter = self.quarter_reading().map(|at| (at, false));
-        let event = self.event_at.map(|at| (at, false));
-        let first = |(at, _): &(Nanos, bool)| *at;
+        let quarter = self.quarter_reading();
+        let event = self
+            .event_at
+            .map(|at| NextReading::single(at, MIN_EVENT_GAP / 8));
+        let first = |reading: &NextReading| reading.at;
         let next = [quarter, regular].into_iter().flatten().min_by_key(first);
         // A measurement ends before `last_end`, and a single request leaves time for its response.
         let last_start = |full| match full {
@@ -292,62 +316,94 @@ impl Plan {
             false => end - MILLI - self.reading.round_trip,
         };
         // After an event there may be no time left, and nothing that is certain.
-        let in_time = next.filter(|(at, full)| *at < last_start(*full));
+        let in_time = next.filter(|reading| reading.at < last_start(reading.full));
         [event, in_time].into_iter().flatten().min_by_key(first)
     }
 
-    fn regular_reading(&self, end: Nanos, last_end: Nanos) -> Option<(Nanos, bool)> {
+    fn regular_reading(&self, end: Nanos, last_end: Nanos) -> Option<NextReading> {
         let Reading {
             round_trip,
             whole_seconds,
             ..
         } = self.reading;
-        // With less time left than this, the next reading is the last measurement.
-        let (duration, min_left) = match whole_seconds {
+        // What was measured so long before is as good as the last measurement.
+        let (duration, max_lead) = match whole_seconds {
             true => (WHOLE_SECONDS_DURATION, SECOND),
             false => (10 * round_trip + 3 * MILLI, 100 * MILLI),
         };
         let possible = self.possible_at(self.config.target).min(end);
-        let measure_at = possible - self.margin() - duration;
-        let left = measure_at - self.tried_at;
-        let max_gap = if self.failed { MAX_RETRY_GAP } else { MAX_GAP };
-        if left > min_left {
-            return Some((self.tried_at + (left / 2).min(max_gap), false));
+        let measure_end = possible - self.margin();
+        let measure_at = measure_end - duration;
+        let (max_gap, min_left) = match self.failed {
+            true => (MAX_RETRY_GAP, MIN_LEFT_AFTER_FAILURE),
+            false => (MAX_GAP, MIN_LEFT),
+        };
+        let gap = ((measure_end - self.tried_at) / 2).min(max_gap);
+        if self.tried_at + gap + min_left < measure_at {
+            return Some(NextReading::single(self.tried_at + gap, gap / 8));
         }
         let max_age = MAX_LAST_AGE.max(self.margin());
         let is_measured = self
             .measured_at
-            .is_some_and(|at| at + min_left >= measure_at);
-        if self.failed {
+            .is_some_and(|at| at + max_lead >= measure_at);
+        if !is_measured && (!self.failed || self.tried_at < measure_at) {
+            Some(NextReading {
+                at: measure_at.max(self.tried_at),
+                full: true,
+                slack: duration / 32,
+            })
+        } else if self.failed {
             let left = last_end - self.tried_at;
             let is_worth_it = left > MILLI;
-            is_worth_it.then_some((self.tried_at + left / 2, !is_measured))
-        } else if !is_measured {
-            Some((measure_at.max(self.tried_at), true))
+            is_worth_it.then_some(NextReading {
+                at: self.tried_at + left / 2,
+                full: !is_measured,
+                slack: left / 16,
+            })
         } else if end - self.read_since > max_age {
-            // What this reading shows may move the end by a part of the round trip. A server with
-            // whole seconds is asked for nanoseconds first if others have them.
-            let reserve = round_trip / 2 - if whole_seconds { round_trip } else { 0 };
-            let at = end - max_age + reserve;
-            Some((at.max(self.tried_at), false))
+            // What this reading shows may move the end by a part of the round trip.
+            let at = end - max_age + round_trip / 2;
+            Some(NextReading::single(at.max(self.tried_at), MAX_LAST_AGE / 5))
         } else {
             None
         }
     }
 
     /// Returns the time of a reading after the next quarter of an hour of the server's wall clock.
-    fn quarter_reading(&self) -> Option<Nanos> {
+    fn quarter_reading(&self) -> Option<NextReading> {
         if !self.config.wall_clock {
             return None;
         }
         let read = self.read_at + self.interval_at(self.read_at).low();
         let quarter = (read.div_euclid(QUARTER) + 1) * QUARTER;
-        // Within 2 s, and certainly after the quarter.
+        // Certainly after the quarter, and soon enough.
         let (possible, certain) = (self.possible_at(quarter), self.certain_at(quarter));
-        let left = (2 * SECOND - (certain - possible)).max(0);
-        let at = certain + left * self.config.spread / (2 * SECOND);
+        let left = (AFTER_QUARTER - QUARTER_SLACK - (certain - possible)).max(0);
+        let at = certain + left * self.config.spread / AFTER_QUARTER;
         let retry_at = self.tried_at + if self.failed { MAX_RETRY_GAP } else { 0 };
-        Some(at.max(retry_at))
+        Some(NextReading::single(at.max(retry_at), QUARTER_SLACK))
+    }
+}
+
+/// A reading of the server's clock.
+#[derive(Clone, Copy, Debug)]
+struct NextReading {
+    /// When it begins.
+    at: Nanos,
+    /// By how much the sleep until then may be too long.
+    slack: Nanos,
+    /// Whether to measure as precisely as possible.
+    full: bool,
+}
+
+impl NextReading {
+    /// Makes a reading with one request.
+    fn single(at: Nanos, slack: Nanos) -> Self {
+        Self {
+            at,
+            slack,
+            full: false,
+        }
     }
 }
 
@@ -396,21 +452,21 @@ mod tests {
             match plan.next_action(now) {
                 Action::Read { full, .. } => {
                     readings.push((now, full));
-                    let next = match plan.reading.whole_seconds {
-                        true if full => {
-                            now += 3 * SECOND;
-                            whole_seconds(now, 10 * MILLI)
-                        }
-                        true => {
-                            // It is asked for nanoseconds first.
-                            now += 100 * MICRO;
-                            whole_seconds(now, SECOND / 2)
-                        }
-                        false => reading(now),
+                    let (duration, next) = match plan.reading.whole_seconds {
+                        true if full => (3 * SECOND, whole_seconds(0, 10 * MILLI)),
+                        true => (100 * MICRO, whole_seconds(0, SECOND / 2)),
+                        false => (100 * MICRO, reading(0)),
+                    };
+                    let since = now;
+                    now += duration;
+                    let next = Reading {
+                        as_of: now,
+                        since,
+                        ..next
                     };
                     plan.add_reading(next, full);
                 }
-                Action::Sleep { until } => {
+                Action::Sleep { until, .. } => {
                     assert!(until > now);
                     now = until;
                 }
@@ -450,7 +506,8 @@ mod tests {
             .windows(2)
             .take_while(|pair| pair[0].0 < 6 * 3_600 * SECOND);
         for pair in hours {
-            assert_eq!(pair[1].0 - pair[0].0, 3_600 * SECOND);
+            // After the response, which takes 100 us.
+            assert_eq!(pair[1].0 - pair[0].0, 3_600 * SECOND + 100 * MICRO);
         }
         let (&last, others) = readings.split_last().unwrap();
         assert!(
@@ -465,8 +522,7 @@ mod tests {
         assert!(at - last.0 <= 10 * MILLI && at - last.0 >= MILLI + 200 * MICRO);
     }
 
-    // The numbers of requests: 8 for a measurement, 60 at most of whole seconds, and 2 for a single
-    // response of these, because the server is asked for nanoseconds first.
+    // The numbers of requests: 8 for a measurement, 60 at most of whole seconds.
     #[test]
     fn an_hour_takes_few_requests() {
         for wall_clock in [false, true] {
@@ -475,15 +531,15 @@ mod tests {
                 spread: 1_900 * MILLI,
                 ..config(3_600 * SECOND)
             };
-            let count = |(readings, _): (Vec<(Nanos, bool)>, Action), full, single| -> usize {
-                let cost = |&(_, is_full): &(_, bool)| if is_full { full } else { single };
+            let count = |(readings, _): (Vec<(Nanos, bool)>, Action), full| -> usize {
+                let cost = |&(_, is_full): &(_, bool)| if is_full { full } else { 1 };
                 full + readings.iter().map(cost).sum::<usize>()
             };
-            let nanos = count(follow(&mut Plan::new(config, reading(0)), 0), 8, 1);
-            assert!((30..=50).contains(&nanos), "{nanos}");
-            let mut plan = Plan::new(config, whole_seconds(0, 10 * MILLI));
-            let seconds = count(follow(&mut plan, 0), 60, 2);
-            assert!((140..=200).contains(&seconds), "{seconds}");
+            let nanos = count(follow(&mut Plan::new(config, reading(0)), 0), 8);
+            assert!((25..=50).contains(&nanos), "{nanos}");
+            let mut plan = Plan::new(config, whole_seconds(0, 50 * MILLI));
+            let seconds = count(follow(&mut plan, 0), 60);
+            assert!((125..=200).contains(&seconds), "{seconds}");
         }
     }
 
@@ -504,6 +560,18 @@ mod tests {
             (target + 10 * MILLI..target + 15 * MILLI).contains(&at),
             "{at}"
         );
+    }
+
+    #[test]
+    fn whole_seconds_are_measured_at_once_if_the_target_is_near() {
+        let target = 5 * SECOND;
+        let mut plan = Plan::new(config(target), whole_seconds(0, 50 * MILLI));
+        let (readings, end) = follow(&mut plan, 0);
+        assert!(
+            matches!(readings[..], [(0, true), (_, false)]),
+            "{readings:?}"
+        );
+        assert!(matches!(end, Action::Due { .. }), "{end:?}");
     }
 
     #[test]
@@ -536,7 +604,7 @@ mod tests {
                         now = deadline.min(now + 3 * SECOND);
                         plan.add_failure(now);
                     }
-                    Action::Sleep { until } => now = until,
+                    Action::Sleep { until, .. } => now = until,
                     end => break end,
                 }
             };
@@ -580,12 +648,9 @@ mod tests {
             Action::Read { full: false, .. }
         ));
         plan.add_failure(now);
-        assert_eq!(
-            plan.next_action(now),
-            Action::Sleep {
-                until: now + SECOND
-            }
-        );
+        let is_next =
+            |until| matches!(plan.next_action(now), Action::Sleep { until: at, .. } if at == until);
+        assert!(is_next(now + SECOND));
         now += SECOND;
         assert!(matches!(plan.next_action(now), Action::Read { .. }));
         let mut answered = Plan { ..plan };
@@ -603,8 +668,10 @@ mod tests {
         ));
         plan.add_reading(reading(100 * SECOND), false);
         plan.clock_was_set(100 * SECOND + 7);
-        let until = 101 * SECOND;
-        assert_eq!(plan.next_action(100 * SECOND + 7), Action::Sleep { until });
+        let Action::Sleep { until, .. } = plan.next_action(100 * SECOND + 7) else {
+            panic!("{plan:?}");
+        };
+        assert_eq!(until, 101 * SECOND);
     }
 
     // A paused guest: its clocks have stood still, and the server's is past the target.
@@ -637,6 +704,7 @@ mod tests {
             (10 * MILLI, 0, 5 * SECOND, false, false),
         ] {
             let mut plan = Plan::new(config(3_600 * SECOND), measured);
+            plan.add_reading(measured, true);
             let new = Reading {
                 interval: Interval::around(offset, bound),
                 ..whole_seconds(age, bound)

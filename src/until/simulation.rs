@@ -70,6 +70,8 @@ struct World {
     delays: Range<Nanos>,
     /// The longest delay of a wake-up.
     wakeup: Nanos,
+    /// Whether the clock of the timer is slewed.
+    has_slow_timer: bool,
     /// When the machine is suspended, and how long.
     suspends: Vec<(Nanos, Nanos)>,
     /// When the wall clock of the machine is set.
@@ -142,16 +144,34 @@ impl World {
         })
     }
 
-    /// Reads the server's clock, as `client::measure` does.
-    fn read(&mut self, full: bool, deadline: Option<Nanos>) -> Option<Reading> {
-        let mut measurement = Measurement::new(MeasurementConfig {
+    /// Makes the first measurement.
+    fn first_reading(&mut self) -> Option<Reading> {
+        self.measure(MeasurementConfig {
+            max_passes: 1,
+            ..MeasurementConfig::default()
+        })
+    }
+
+    fn read(&mut self, full: bool, deadline: Nanos) -> Option<Reading> {
+        self.measure(MeasurementConfig {
             samples: (!full).then_some(1),
+            deadline: Some(deadline),
+            ..MeasurementConfig::default()
+        })
+    }
+
+    /// Reads the server's clock, as `client::measure` does.
+    fn measure(&mut self, config: MeasurementConfig) -> Option<Reading> {
+        let mut measurement = Measurement::new(MeasurementConfig {
             window_parts: SLOW_WINDOW_PARTS,
             max_slew: Some(500),
-            deadline,
             wall_clock: self.wall_clock,
-            ..MeasurementConfig::default()
+            ..config
         });
+        if config.samples.is_none() && self.whole_seconds {
+            // It is asked for nanoseconds first.
+            self.sample(SECOND);
+        }
         while let Request::Send { at, timeout } = measurement.next_action(self.local()) {
             if at > self.local() {
                 let wakeup = self.random().of_any_size(MICRO..self.wakeup);
@@ -177,9 +197,14 @@ impl World {
     }
 
     /// Sleeps until the local clock reads `until`, or something happens.
-    fn sleep(&mut self, until: Nanos, plan: &mut Plan) {
+    fn sleep(&mut self, until: Nanos, slack: Nanos, plan: &mut Plan) {
         let end = until - self.local_error;
         let wakeup = self.random().of_any_size(MICRO..self.wakeup);
+        // The sleep until the target is not too long.
+        let too_long = match self.has_slow_timer && until < plan.due_at() {
+            true => self.random().within(0..slack + 1),
+            false => 0,
+        };
         let suspend = self.suspends.first().copied();
         let clock_set = self.clock_sets.first().copied();
         match (suspend, clock_set) {
@@ -200,7 +225,7 @@ impl World {
                 self.now = self.now.max(at);
                 plan.clock_was_set(self.local());
             }
-            _ => self.now = self.now.max(end) + wakeup,
+            _ => self.now = self.now.max(end) + wakeup + too_long,
         }
     }
 }
@@ -226,7 +251,7 @@ enum End {
 
 /// Waits until the server's clock reads `wait` more than at the start.
 fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
-    let Some(first) = world.read(true, None) else {
+    let Some(first) = world.first_reading() else {
         return End::NoFirstReading;
     };
     let target = world.server(world.now) + wait;
@@ -253,7 +278,7 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
         match action {
             Action::Read { full, deadline } => {
                 assert!(deadline > now);
-                match world.read(full, Some(deadline)) {
+                match world.read(full, deadline) {
                     Some(reading) => {
                         if let Some((_, read)) = &mut world.suspended {
                             read.get_or_insert(world.now);
@@ -267,9 +292,9 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
                     }
                 }
             }
-            Action::Sleep { until } => {
+            Action::Sleep { until, slack } => {
                 assert!(until > now);
-                world.sleep(until, &mut plan);
+                world.sleep(until, slack, &mut plan);
             }
             Action::Due { bound, .. } => {
                 break End::Due {
@@ -351,6 +376,7 @@ fn any_world(random: &mut Random) -> (World, Nanos) {
         loss: [0, 0, 2, 10, 100][random.within(0..5) as usize],
         delays: MICRO..random.of_any_size(10 * MICRO..100 * MILLI) + MICRO * 2,
         wakeup: random.of_any_size(10 * MICRO..20 * MILLI) + MICRO * 2,
+        has_slow_timer: random.one_in(4),
         suspends,
         clock_sets: several(random, 2),
         suspended: None,
@@ -443,6 +469,7 @@ fn quiet_world(whole_seconds: bool, wall_clock: bool) -> World {
         loss: 0,
         delays: 100 * MICRO..200 * MICRO,
         wakeup: 200 * MICRO,
+        has_slow_timer: false,
         suspends: Vec::new(),
         clock_sets: Vec::new(),
         suspended: None,
@@ -595,7 +622,7 @@ fn a_paused_guest_is_due_at_the_next_reading_or_when_its_clock_is_set() {
     for pause in [SECOND, 600 * SECOND, 7_200 * SECOND] {
         for is_set in [false, true] {
             let mut world = quiet_world(false, false);
-            let first = world.read(true, None).unwrap();
+            let first = world.first_reading().unwrap();
             let wait = 3_600 * SECOND;
             let config = PlanConfig {
                 target: world.server(world.now) + wait,
@@ -613,10 +640,10 @@ fn a_paused_guest_is_due_at_the_next_reading_or_when_its_clock_is_set() {
             let late = loop {
                 match plan.next_action(world.local()) {
                     Action::Read { full, deadline } => {
-                        let reading = world.read(full, Some(deadline)).unwrap();
+                        let reading = world.read(full, deadline).unwrap();
                         plan.add_reading(reading, full);
                     }
-                    Action::Sleep { until } => world.sleep(until, &mut plan),
+                    Action::Sleep { until, slack } => world.sleep(until, slack, &mut plan),
                     Action::Due { .. } => break world.server(world.now) - config.target,
                     action => panic!("{action:?}"),
                 }

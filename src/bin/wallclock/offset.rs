@@ -134,6 +134,8 @@ pub struct OffsetCommand {
     pub config: MeasurementConfig,
     /// The maximum time of a measurement.
     pub time_limit: Duration,
+    /// The addresses that had whole seconds at the last full measurement.
+    whole_seconds: Vec<SocketAddr>,
 }
 
 impl OffsetCommand {
@@ -142,6 +144,7 @@ impl OffsetCommand {
             servers: servers::resolver(args),
             config: args.measurement_config(),
             time_limit: args.offset_args.deadline().0,
+            whole_seconds: Vec::new(),
         }
     }
 
@@ -194,7 +197,8 @@ impl OffsetCommand {
     /// Measures all servers once. Returns also the local clocks after that.
     ///
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
-    /// that is a terminal.
+    /// that is a terminal. Only a full measurement finds out which servers these are: with a number
+    /// of samples they are not asked for nanoseconds again.
     pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostResult>, ClockPair) {
         let is_shown = terminal::size(io::stderr()).is_some();
         let progress = |server: SocketAddr, clock: ServerClock| {
@@ -202,7 +206,22 @@ impl OffsetCommand {
                 show_progress(server, clock.estimate.interval.bound());
             }
         };
-        let (hosts, now) = measure_all(&mut self.servers, config, &progress);
+        let is_full = config.samples.is_none();
+        if is_full {
+            self.whole_seconds.clear();
+        }
+        let whole_seconds = &self.whole_seconds;
+        let (hosts, now) = measure_all(&mut self.servers, config, whole_seconds, &progress);
+        if is_full {
+            let results = hosts
+                .iter()
+                .flat_map(|host| host.addresses.iter().flatten());
+            let has_whole_seconds = |result: &ServerClock| result.precision == Precision::Seconds;
+            self.whole_seconds = results
+                .filter(|(_, result)| result.as_ref().is_ok_and(has_whole_seconds))
+                .map(|(address, _)| *address)
+                .collect();
+        }
         if locked(&PROGRESS).take().is_some() {
             show(CLEAR_LINE);
         }

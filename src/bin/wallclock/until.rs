@@ -46,7 +46,6 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         max_slew: command.config.max_slew.unwrap_or(MAX_SLEW),
         command,
         utc_offset: 0,
-        has_whole_seconds: false,
         base: None,
         is_gone: false,
         shows_time_left: terminal::size(io::stderr()).is_some(),
@@ -54,7 +53,12 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     };
     let mut clock = ElapsedClock::new();
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
-    let report = servers.measure(true, raw_time() + limit);
+    // Near the moment the plan has whole seconds measured precisely.
+    let first = MeasurementConfig {
+        max_passes: 1,
+        ..servers.command.config
+    };
+    let report = servers.measure(first, raw_time() + limit);
     let reading = servers.agreed(&report);
     let reading = reading.filter(|it| servers.is_believed(it, report.agreeing()));
     let reading = reading.map(|it| clock.convert(it));
@@ -160,8 +164,6 @@ struct Servers {
     max_slew: Ppm,
     /// What the zone of most of them adds to UTC, by the last responses.
     utc_offset: Nanos,
-    /// Whether all of them responded with whole seconds to the last measurement.
-    has_whole_seconds: bool,
     /// The last reading that a majority of the servers made which had agreed before, and how many
     /// they were.
     base: Option<(Reading, usize)>,
@@ -172,33 +174,12 @@ struct Servers {
 }
 
 impl Servers {
-    fn measure(&mut self, full: bool, deadline: Nanos) -> Report {
-        // Close to the moment there is time for one try: two would both be too short.
-        let is_cut = deadline - raw_time() < self.command.config.timeout;
-        let attempts = if is_cut && !full {
-            1
-        } else {
-            self.command.config.attempts
-        };
-        // Only a measurement finds out whether they support nanoseconds.
-        let precision = match self.has_whole_seconds && !full {
-            true => Precision::Seconds,
-            false => Precision::Nanoseconds,
-        };
-        let config = MeasurementConfig {
-            samples: (!full).then_some(1),
-            precision,
-            attempts,
+    fn measure(&mut self, config: MeasurementConfig, deadline: Nanos) -> Report {
+        let (hosts, now) = self.command.measure(MeasurementConfig {
             deadline: Some(deadline),
-            ..self.command.config
-        };
-        let (hosts, now) = self.command.measure(config);
-        let report = report_as_of_responses(hosts, now.after);
-        if full && report.clocks().next().is_some() {
-            let mut precisions = report.clocks().map(|it| it.precision);
-            self.has_whole_seconds = precisions.all(|it| it == Precision::Seconds);
-        }
-        report
+            ..config
+        });
+        report_as_of_responses(hosts, now.after)
     }
 
     /// Returns what the majority agrees on.
@@ -242,7 +223,15 @@ impl Servers {
 impl WaitHandler for Servers {
     fn read(&mut self, full: bool, deadline: Nanos) -> Option<Reading> {
         let time_left = deadline - raw_time();
-        let report = self.measure(full, deadline);
+        let mut config = self.command.config;
+        if !full {
+            config.samples = Some(1);
+            // Close to the moment there is time for one try: two would both be too short.
+            if time_left < config.timeout {
+                config.attempts = 1;
+            }
+        }
+        let report = self.measure(config, deadline);
         let reading = self.agreed(&report);
         let reading = reading.filter(|reading| self.is_believed(reading, report.agreeing()));
         let is_gone = reading.is_none();
