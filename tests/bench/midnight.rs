@@ -14,20 +14,18 @@ mod table;
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use support::flood::group_digits;
-use support::{Process, has_program, wallclockd};
+use support::{Process, has_program, python_server, wallclockd};
 use wallclock::client::query::RetryPolicy;
 
 use clients::Wait;
 use options::{Options, Outcome};
 use promise::Promise;
 use table::Table;
-
-const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/server.py");
 
 /// ReceiveBuffer= of systemd/wallclockd.socket. The kernel doubles it.
 const UNIT_BUFFER: usize = 8 << 20;
@@ -68,11 +66,7 @@ impl Setup {
                 command.args(["-l", "127.0.0.1:0", "--receive-buffer", &bytes.to_string()]);
                 command
             }
-            None => {
-                let mut command = Command::new("python3");
-                command.args([PYTHON_SERVER, "0"]);
-                command
-            }
+            None => python_server(),
         };
         let server = Process::start(command.env("TZ", "UTC"));
         sys::pin(Some(server.id()), core);

@@ -12,24 +12,24 @@ mod promise;
 mod sys;
 #[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
 mod table;
+mod until;
 
 use std::ffi::c_long;
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode};
+use std::time::Duration;
 
-use support::{scratch_dir, start_daemon, wallclock};
+use support::start_daemon;
 
 use options::{Options, Outcome};
 use promise::Promise;
 use table::{Table, number};
+use until::{START, START_OPTIONS, compile, now, sleep_until, spawn, start_client};
 
-/// The sources of the COMMAND and of the program that only sleeps.
-const START: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/start.c");
+/// The source of the program that only sleeps.
 const SLEEP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/sleep.c");
 
 const CLIENTS: usize = 40;
@@ -108,7 +108,7 @@ fn measure(options: &Options) -> io::Result<Outcome> {
     let all_cores = sys::cores();
     let (first, last) = (all_cores[0], all_cores[all_cores.len() - 1]);
     sys::pin_to(None, &[first, last]);
-    let command = compile(START, &["-static", "-nostartfiles"])?;
+    let command = compile(START, &START_OPTIONS)?;
     let sleep = compile(SLEEP, &[])?;
     let (daemon, server) = start_daemon();
     let rounds = if options.quick { 1 } else { 9 };
@@ -188,46 +188,10 @@ fn middle(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Compiles a program.
-fn compile(source: &str, options: &[&str]) -> io::Result<PathBuf> {
-    let name = Path::new(source).file_stem().unwrap_or_default();
-    let program = scratch_dir().join(name);
-    let status = Command::new("cc")
-        .args(["-O2", source, "-o"])
-        .arg(&program)
-        .args(options)
-        .status()?;
-    match status.success() {
-        true => Ok(program),
-        false => Err(io::Error::other(format!("cc {source}: {status}"))),
-    }
-}
-
-/// Starts `wallclock --until`.
-fn start_client(server: SocketAddr, moment: Duration, arguments: &[&Path]) -> io::Result<Child> {
-    let mut client = wallclock();
-    client
-        .args(["--server", &server.to_string()])
-        .args(["--until", &format!("@{}", moment.as_secs())])
-        .args(arguments);
-    spawn(&mut client)
-}
-
 /// Starts a program that only sleeps.
 fn start_sleeper(program: &Path, moment: Duration, command: &Path) -> io::Result<Child> {
     let mut sleeper = Command::new(program);
     spawn(sleeper.arg(moment.as_secs().to_string()).arg(command))
-}
-
-/// Starts a program with an environment as small as a service's: execve(2) copies it.
-fn spawn(program: &mut Command) -> io::Result<Child> {
-    program
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
 }
 
 /// Returns how late the COMMANDs of so many programs start.
@@ -245,10 +209,7 @@ fn starts(
         }
         children.push(child);
     }
-    sleep_until(moment - BEFORE);
-    let stolen = stolen_time()?;
-    sleep_until(moment + AFTER);
-    let stolen = stolen_time()? - stolen;
+    let ((), stolen) = with_stolen_time(moment, || Ok(()))?;
     // This process reads nothing before they have ended: it would take time of theirs.
     sleep_until(moment + Duration::from_secs(1));
     let mut lateness = Vec::new();
@@ -281,28 +242,39 @@ fn end(server: SocketAddr, core: usize) -> io::Result<Round> {
     let mut log = child.stderr.take().expect("stderr is piped");
     // The line which says that it waits.
     let _ = log.read(&mut [0; 1024])?;
-    sleep_until(moment - BEFORE);
-    let stolen = stolen_time()?;
-    // A sleeping process would read the other line late. The last request is sent before that.
-    sleep_until(moment - Duration::from_micros(500));
-    rustix::io::ioctl_fionbio(&log, true)?;
     let mut line = [0; 1024];
-    let length = loop {
-        match log.read(&mut line) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
-            result => break result?,
+    let ((length, now), stolen) = with_stolen_time(moment, || {
+        // A sleeping process would read the other line late. The last request is sent before that.
+        sleep_until(moment - Duration::from_micros(500));
+        rustix::io::ioctl_fionbio(&log, true)?;
+        loop {
+            match log.read(&mut line) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                result => return Ok((result?, now())),
+            }
         }
-    };
-    let now = now();
+    })?;
     let line = String::from_utf8_lossy(&line[..length]);
     if !line.starts_with('{') || !child.wait()?.success() {
         return Err(io::Error::other(format!("a client fails: {line}")));
     }
-    sleep_until(moment + AFTER);
     Ok(Round {
         late: vec![late(now, moment)],
-        stolen: stolen_time()? - stolen,
+        stolen,
     })
+}
+
+/// Runs a function shortly before the moment, and waits until some time after it. Returns also the
+/// time that the hypervisor took meanwhile.
+fn with_stolen_time<T>(
+    moment: Duration,
+    run: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(T, Duration)> {
+    sleep_until(moment - BEFORE);
+    let before = stolen_time()?;
+    let result = run()?;
+    sleep_until(moment + AFTER);
+    Ok((result, stolen_time()? - before))
 }
 
 /// Returns the time that the hypervisor took from this machine since its start, see proc_stat(5).
@@ -317,15 +289,6 @@ fn stolen_time() -> io::Result<Duration> {
 
 fn next_moment() -> Duration {
     Duration::from_secs(now().as_secs() + WAIT)
-}
-
-fn now() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.expect("a time after 1970")
-}
-
-fn sleep_until(time: Duration) {
-    thread::sleep(time.saturating_sub(now()));
 }
 
 /// The time from the moment on, in milliseconds; negative before it.

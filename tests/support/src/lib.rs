@@ -26,7 +26,7 @@ pub use preload::preload_random_or_skip;
 pub use process::Process;
 pub use procfs::{context_switches, cpu_time, open_descriptors, process_state, resident_kib};
 pub use programs::{
-    program, repository, scratch_dir, start_daemon, start_daemon_with, wallclock,
+    program, python_server, repository, scratch_dir, start_daemon, start_daemon_with, wallclock,
     wallclock_long_timeout, wallclockd,
 };
 pub use resolver::Resolver;

@@ -72,6 +72,15 @@ pub fn wallclock_long_timeout() -> Command {
     command
 }
 
+/// Returns a command that starts the Python server on a free port.
+pub fn python_server() -> Command {
+    let mut command = Command::new("python3");
+    command
+        .arg(repository().join("tests/python/server.py"))
+        .arg("0");
+    command
+}
+
 /// Starts a daemon on a free port of 127.0.0.1, in UTC.
 pub fn start_daemon() -> (Process, SocketAddr) {
     start_daemon_with(&["--listen", "127.0.0.1:0", "--utc"])
