@@ -20,9 +20,10 @@ const RAW: ClockId = ClockId::Monotonic;
 /// [`offset`](crate::offset) allows for a late end before them.
 const MAX_SPIN: Nanos = 400_000;
 
-/// A wait up to this long is a single sleep. Sleeps end by CLOCK_MONOTONIC, which may run slower
-/// than the raw clock: usually by 500 ppm at most, then this one ends 60 us late, and never by more
-/// than a tenth. Longer waits consist of several; up to 1 s, of two.
+/// A wait up to this long is a single sleep, a longer one consists of several. Sleeps end by
+/// CLOCK_MONOTONIC, which may run slower than the raw clock. A sleep of this length ends 60 us late
+/// at 500 ppm. At a tenth, the most that the kernel allows, it ends 14 ms late, and a pass that it
+/// comes before fails: the measurement takes some passes more.
 const MAX_SINGLE_SLEEP: Nanos = 125_000_000;
 
 /// Number of readings from which [`read_clocks`] takes the shortest.

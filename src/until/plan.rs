@@ -4,8 +4,11 @@ use crate::offset::{Estimate, Interval, Nanos, Ppm, SECOND};
 
 const MILLI: Nanos = 1_000_000;
 
-/// Maximum time between two readings.
-const MAX_GAP: Nanos = 3_600 * SECOND;
+/// Maximum time by which the sleep until a reading may be too long: a sleep of some minutes is one.
+const MAX_SLACK: Nanos = 40 * SECOND;
+
+/// Maximum time between two readings, without a sleep that is too long: an hour with it.
+const MAX_GAP: Nanos = 3_600 * SECOND - MAX_SLACK;
 
 /// Maximum time until the next reading after one that failed.
 const MAX_RETRY_GAP: Nanos = 60 * SECOND;
@@ -25,6 +28,10 @@ const MIN_LEFT_AFTER_FAILURE: Nanos = 100 * MILLI;
 /// Maximum time of a measurement of whole seconds, which takes 3 to 5 s.
 const WHOLE_SECONDS_DURATION: Nanos = 6 * SECOND;
 
+/// With less time left at the start, the first measurement of whole seconds is the last one too:
+/// another one might end with less precision.
+const MIN_WHOLE_SECONDS_DURATION: Nanos = 4 * SECOND;
+
 /// In this time a measurement of whole seconds is not replaced by a single response, which is much
 /// wider, unless the two contradict each other.
 const MAX_KEPT_AGE: Nanos = 10 * SECOND;
@@ -35,10 +42,10 @@ const QUARTER: Nanos = 900 * SECOND;
 /// The server's clock is read in this time after each quarter.
 const AFTER_QUARTER: Nanos = 2 * SECOND;
 
-/// By how much the sleep until that reading may be too long.
+/// The slack of that reading.
 const QUARTER_SLACK: Nanos = SECOND / 2;
 
-/// By how much the sleep until the end may be too long.
+/// The slack of the sleep until the end.
 const END_SLACK: Nanos = MILLI / 8;
 
 /// How far the local clock may be off after a suspend: the clock that counts it may have seconds.
@@ -153,22 +160,26 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan after the first measurement. One of whole seconds is not precise: near the
-    /// target another one follows at once.
+    /// Makes the plan after the first measurement, which need not be precise for whole seconds:
+    /// these are measured again near the target.
     pub fn new(config: PlanConfig, first: Reading) -> Self {
-        let is_full = !first.whole_seconds;
-        Self {
+        let mut plan = Self {
             config,
             reading: first,
-            is_full,
+            is_full: true,
             read_at: first.as_of,
             read_since: first.since,
-            measured_at: is_full.then_some(first.as_of),
+            measured_at: Some(first.as_of),
             tried_at: first.as_of,
             failed: false,
             event_at: None,
             patient_until: None,
+        };
+        let time_left = plan.possible_at(config.target) - plan.margin() - first.as_of;
+        if first.whole_seconds && time_left > MIN_WHOLE_SECONDS_DURATION {
+            plan.measured_at = None;
         }
+        plan
     }
 
     /// Adds a reading that succeeded. It replaces the one before; a measurement of whole seconds is
@@ -317,7 +328,12 @@ impl Plan {
         };
         // After an event there may be no time left, and nothing that is certain.
         let in_time = next.filter(|reading| reading.at < last_start(reading.full));
-        [event, in_time].into_iter().flatten().min_by_key(first)
+        let mut next = [event, in_time].into_iter().flatten().min_by_key(first)?;
+        // A sleep that is too long does not miss the quarter.
+        if let Some(NextReading { at, slack, .. }) = quarter {
+            next.slack = next.slack.min(at + slack - next.at);
+        }
+        Some(next)
     }
 
     fn regular_reading(&self, end: Nanos, last_end: Nanos) -> Option<NextReading> {
@@ -340,7 +356,8 @@ impl Plan {
         };
         let gap = ((measure_end - self.tried_at) / 2).min(max_gap);
         if self.tried_at + gap + min_left < measure_at {
-            return Some(NextReading::single(self.tried_at + gap, gap / 8));
+            let slack = (gap / 8).min(MAX_SLACK);
+            return Some(NextReading::single(self.tried_at + gap, slack));
         }
         let max_age = MAX_LAST_AGE.max(self.margin());
         let is_measured = self
@@ -361,8 +378,10 @@ impl Plan {
                 slack: left / 16,
             })
         } else if end - self.read_since > max_age {
-            // What this reading shows may move the end by a part of the round trip.
-            let at = end - max_age + round_trip / 2;
+            // What this reading shows may move the end by a part of the round trip. The response
+            // has two round trips all the same: they differ.
+            let reserve = (round_trip / 2).min(max_age - self.margin());
+            let at = end - max_age + reserve;
             Some(NextReading::single(at.max(self.tried_at), MAX_LAST_AGE / 5))
         } else {
             None
@@ -507,7 +526,7 @@ mod tests {
             .take_while(|pair| pair[0].0 < 6 * 3_600 * SECOND);
         for pair in hours {
             // After the response, which takes 100 us.
-            assert_eq!(pair[1].0 - pair[0].0, 3_600 * SECOND + 100 * MICRO);
+            assert_eq!(pair[1].0 - pair[0].0, MAX_GAP + 100 * MICRO);
         }
         let (&last, others) = readings.split_last().unwrap();
         assert!(
@@ -564,14 +583,24 @@ mod tests {
 
     #[test]
     fn whole_seconds_are_measured_at_once_if_the_target_is_near() {
-        let target = 5 * SECOND;
-        let mut plan = Plan::new(config(target), whole_seconds(0, 50 * MILLI));
-        let (readings, end) = follow(&mut plan, 0);
+        let follow = |target| {
+            let first = whole_seconds(0, 50 * MILLI);
+            let (readings, end) = follow(&mut Plan::new(config(target), first), 0);
+            let Action::Due { bound, .. } = end else {
+                panic!("{end:?}");
+            };
+            (readings, bound)
+        };
+        let (readings, bound) = follow(5 * SECOND);
         assert!(
             matches!(readings[..], [(0, true), (_, false)]),
             "{readings:?}"
         );
-        assert!(matches!(end, Action::Due { .. }), "{end:?}");
+        assert!(bound < 13 * MILLI, "{bound}");
+        // There is no time for that.
+        let (readings, bound) = follow(3 * SECOND);
+        assert!(matches!(readings[..], [(_, false)]), "{readings:?}");
+        assert!(bound < 53 * MILLI, "{bound}");
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl World {
         let wakeup = self.random().of_any_size(MICRO..self.wakeup);
         // The sleep until the target is not too long.
         let too_long = match self.has_slow_timer && until < plan.due_at() {
-            true => self.random().within(0..slack + 1),
+            true => slack,
             false => 0,
         };
         let suspend = self.suspends.first().copied();
@@ -251,6 +251,11 @@ enum End {
 
 /// Waits until the server's clock reads `wait` more than at the start.
 fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
+    run_with(world, wait, spread, |_| {})
+}
+
+/// The same. Calls a function with the time of each reading.
+fn run_with(world: &mut World, wait: Nanos, spread: Nanos, mut reads: impl FnMut(Nanos)) -> End {
     let Some(first) = world.first_reading() else {
         return End::NoFirstReading;
     };
@@ -278,6 +283,7 @@ fn run(world: &mut World, wait: Nanos, spread: Nanos) -> End {
         match action {
             Action::Read { full, deadline } => {
                 assert!(deadline > now);
+                reads(world.now);
                 match world.read(full, deadline) {
                     Some(reading) => {
                         if let Some((_, read)) = &mut world.suspended {
@@ -613,6 +619,73 @@ fn a_step_while_the_last_responses_are_lost_is_never_early() {
             panic!("{seed}: {end:?}");
         };
         assert!(late >= 0, "{seed}: early by {}", -late);
+    }
+}
+
+// The clock of the timer is slower by a tenth, as far as the kernel allows.
+#[test]
+fn a_slow_timer_delays_no_reading_after_a_quarter() {
+    let quarter = 1_783_000_800 * SECOND;
+    assert_eq!(quarter % QUARTER, 0);
+    for wait in (60..7_300).step_by(10) {
+        let mut world = World {
+            now: quarter + 2 * SECOND,
+            local_error: 0,
+            has_slow_timer: true,
+            ..quiet_world(false, true)
+        };
+        let target = world.now + wait * SECOND;
+        let mut read_at = vec![world.now];
+        let end = run_with(&mut world, wait * SECOND, SECOND, |now| read_at.push(now));
+        assert!(matches!(end, End::Due { .. }), "{end:?}");
+        for quarter in (1..8).map(|count| quarter + count * QUARTER) {
+            let late = read_at
+                .iter()
+                .find(|at| **at >= quarter)
+                .map(|at| at - quarter);
+            assert!(
+                quarter + 2 * SECOND > target || late.is_some_and(|late| late < 2 * SECOND),
+                "{wait}: {late:?}"
+            );
+        }
+        for pair in read_at.windows(2) {
+            assert!(pair[1] - pair[0] <= 3_600 * SECOND, "{wait}");
+        }
+    }
+}
+
+// The first measurement may be the last one too.
+#[test]
+fn a_short_wait_for_whole_seconds_is_late_by_what_its_first_measurement_says() {
+    for delay in [100 * MICRO, 5 * MILLI, 150 * MILLI] {
+        for time in [
+            1_300, 1_600, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 12_000,
+        ] {
+            for seed in 0..100 {
+                let make = || World {
+                    now: 1_783_000_000 * SECOND + seed * 10_007_001,
+                    delays: delay / 2..delay,
+                    lag: TICK,
+                    random: (seed as u64) << 32,
+                    ..quiet_world(true, true)
+                };
+                let mut world = make();
+                let start = world.now;
+                let first = world.first_reading().unwrap().interval.bound();
+                let wait = time * MILLI - (world.now - start);
+                if wait < 0 {
+                    continue;
+                }
+                let mut world = make();
+                let end = run(&mut world, wait, SECOND);
+                let End::Due { late, .. } = end else {
+                    panic!("{end:?}");
+                };
+                let max = 2 * first + 20 * MILLI;
+                assert!(late <= max, "{delay} {time} {seed}: {late} > {max}");
+                assert!(world.requests <= 100, "{}", world.requests);
+            }
+        }
     }
 }
 

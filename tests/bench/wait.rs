@@ -5,20 +5,19 @@
 mod promise;
 #[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
 mod table;
-#[allow(dead_code, reason = "the benchmark of the spread uses the rest")]
 mod until;
 
 use std::env;
 use std::io;
-use std::net::Ipv4Addr;
-use std::process::{Child, ExitCode};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
 
 use support::{Process, context_switches, cpu_time, has_program, python_server, start_daemon};
 
 use promise::Promise;
 use table::{Table, number};
-use until::{START, START_OPTIONS, compile, now, sleep_until, start_client};
+use until::{START, START_OPTIONS, compile, now, sleep_until, spawn, start_client};
 
 /// Clients of each server.
 const CLIENTS: usize = 3;
@@ -26,6 +25,12 @@ const CLIENTS: usize = 3;
 /// The time from the start of one client to that of the next, and from the end of its wait to that
 /// of the next.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// The source of the program that has only the system calls.
+const FLOOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/wait.c");
+
+/// A kind of client: its name, and its server; none for the program with only the system calls.
+type Row = (&'static str, Option<SocketAddr>);
 
 /// The promised on-CPU time of a wait of ten minutes, in milliseconds.
 const MAX_CPU: f64 = 10.0;
@@ -56,43 +61,59 @@ fn main() -> ExitCode {
 /// Measures clients that wait so long, and prints what they cost. Returns the promises.
 fn measure(wait: Duration) -> io::Result<Vec<Promise>> {
     let command = compile(START, &START_OPTIONS)?;
-    let (_daemon, nanoseconds) = start_daemon();
-    let mut servers = vec![("wallclockd, nanoseconds", nanoseconds)];
+    let floor = compile(FLOOR, &[])?;
+    let (_daemon, server) = start_daemon();
     let mut python = has_program("python3").then(|| Process::start(&mut python_server()));
-    match &mut python {
-        Some(python) => {
-            let address = (Ipv4Addr::LOCALHOST, python.wait_for_address().port());
-            servers.push(("the Python server, whole seconds", address.into()));
-        }
-        None => eprintln!("bench: no python3, its server is left out"),
+    if python.is_none() {
+        eprintln!("bench: no python3, its server is left out");
     }
+    let python = python
+        .as_mut()
+        .map(|server| (Ipv4Addr::LOCALHOST, server.wait_for_address().port()));
+    let start = |row: &Row, moment: Duration| match row.1 {
+        Some(server) => start_client(server, moment, &["--".as_ref(), &command]),
+        None => spawn(
+            Command::new(&floor)
+                .arg(server.port().to_string())
+                .arg(moment.as_secs().to_string())
+                .arg(&command),
+        ),
+    };
+    let mut rows: Vec<Row> = vec![
+        ("the system calls, nanoseconds", None),
+        ("wallclock, nanoseconds", Some(server)),
+    ];
+    let python = python.map(|address| ("wallclock, whole seconds", Some(address.into())));
+    rows.extend(python);
+
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        for &(_, server) in &servers {
-            let start = now();
-            let moment = Duration::from_secs((start + wait).as_secs());
-            let client = start_client(server, moment, &["--".as_ref(), &command])?;
-            clients.push((moment, server, client));
-            sleep_until(start + PAUSE);
+        for row in &rows {
+            let begin = now();
+            let moment = Duration::from_secs((begin + wait).as_secs());
+            clients.push((row, moment, start(row, moment)?));
+            sleep_until(begin + PAUSE);
         }
     }
     let mut costs = Vec::new();
-    for (moment, server, client) in clients {
+    for (row, moment, client) in clients {
         // COMMAND sleeps for half a second, and then it is a zombie, which has the same figures.
         sleep_until(moment + Duration::from_secs(1));
-        costs.push((server, cost(client)?));
+        costs.push((row, cost(client)?));
     }
-    let header = ["server", "on-CPU, ms", "context switches"];
+    let header = ["client", "on-CPU, ms", "context switches"];
     let mut table = Table::new("The cost of a wait", &header);
     let mut promises = Vec::new();
-    for (name, server) in servers {
-        let of_server = costs.iter().filter(|(address, _)| *address == server);
+    for row in &rows {
         let mut most = f64::NAN;
-        for (_, (cpu, switches)) in of_server {
-            table.row(vec![name.into(), number(*cpu, 2), switches.to_string()]);
+        for (_, (cpu, switches)) in costs.iter().filter(|(of, _)| *of == row) {
+            let cells = [row.0.to_owned(), number(*cpu, 2), switches.to_string()];
+            table.row(cells.into());
             most = most.max(*cpu);
         }
-        promises.push(Promise::new((name, MAX_CPU, most)));
+        if row.1.is_some() {
+            promises.push(Promise::new((row.0, MAX_CPU, most)));
+        }
     }
     println!("{}", table.text());
     Ok(promises)

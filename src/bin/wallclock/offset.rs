@@ -134,7 +134,7 @@ pub struct OffsetCommand {
     pub config: MeasurementConfig,
     /// The maximum time of a measurement.
     pub time_limit: Duration,
-    /// The addresses that had whole seconds at the last full measurement.
+    /// The addresses that had whole seconds when a full measurement last succeeded.
     whole_seconds: Vec<SocketAddr>,
 }
 
@@ -207,20 +207,17 @@ impl OffsetCommand {
             }
         };
         let is_full = config.samples.is_none();
-        if is_full {
-            self.whole_seconds.clear();
-        }
-        let whole_seconds = &self.whole_seconds;
-        let (hosts, now) = measure_all(&mut self.servers, config, whole_seconds, &progress);
-        if is_full {
-            let results = hosts
-                .iter()
-                .flat_map(|host| host.addresses.iter().flatten());
-            let has_whole_seconds = |result: &ServerClock| result.precision == Precision::Seconds;
-            self.whole_seconds = results
-                .filter(|(_, result)| result.as_ref().is_ok_and(has_whole_seconds))
-                .map(|(address, _)| *address)
-                .collect();
+        let known: &[_] = if is_full { &[] } else { &self.whole_seconds };
+        let (hosts, now) = measure_all(&mut self.servers, config, known, &progress);
+        let results = hosts
+            .iter()
+            .flat_map(|host| host.addresses.iter().flatten());
+        for (address, result) in results.filter(|_| is_full) {
+            let Ok(clock) = result else { continue };
+            self.whole_seconds.retain(|known| known != address);
+            if clock.precision == Precision::Seconds {
+                self.whole_seconds.push(*address);
+            }
         }
         if locked(&PROGRESS).take().is_some() {
             show(CLEAR_LINE);
