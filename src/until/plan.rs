@@ -4,10 +4,11 @@ use crate::offset::{Estimate, Interval, Nanos, Ppm, SECOND};
 
 const MILLI: Nanos = 1_000_000;
 
-/// Maximum time by which the sleep until a reading may be too long: a sleep of some minutes is one.
+/// Maximum slack of the sleep until a reading, see [`Action::Sleep`]. With this one, up to five
+/// minutes are a single sleep.
 const MAX_SLACK: Nanos = 40 * SECOND;
 
-/// Maximum time between two readings, without a sleep that is too long: an hour with it.
+/// Maximum time between two readings: with the slack an hour.
 const MAX_GAP: Nanos = 3_600 * SECOND - MAX_SLACK;
 
 /// Maximum time until the next reading after one that failed.
@@ -25,12 +26,12 @@ const MIN_LEFT: Nanos = SECOND;
 /// This time after a reading that failed.
 const MIN_LEFT_AFTER_FAILURE: Nanos = 100 * MILLI;
 
-/// Maximum time of a measurement of whole seconds, which takes 3 to 5 s.
-const WHOLE_SECONDS_DURATION: Nanos = 6 * SECOND;
+/// Maximum time of a measurement of whole seconds, which takes 4 to 6 s.
+const WHOLE_SECONDS_DURATION: Nanos = 7 * SECOND;
 
 /// With less time left at the start, the first measurement of whole seconds is the last one too:
 /// another one might end with less precision.
-const MIN_WHOLE_SECONDS_DURATION: Nanos = 4 * SECOND;
+const MIN_WHOLE_SECONDS_DURATION: Nanos = 5 * SECOND;
 
 /// In this time a measurement of whole seconds is not replaced by a single response, which is much
 /// wider, unless the two contradict each other.
@@ -331,7 +332,7 @@ impl Plan {
         let mut next = [event, in_time].into_iter().flatten().min_by_key(first)?;
         // A sleep that is too long does not miss the quarter.
         if let Some(NextReading { at, slack, .. }) = quarter {
-            next.slack = next.slack.min(at + slack - next.at);
+            next.slack = next.slack.min((at + slack - next.at).max(0));
         }
         Some(next)
     }
@@ -563,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_seconds_are_measured_6_s_before_and_checked_at_the_end() {
+    fn whole_seconds_are_measured_7_s_before_and_checked_at_the_end() {
         let target = 100 * SECOND;
         let mut plan = Plan::new(config(target), whole_seconds(0, 10 * MILLI));
         let (readings, end) = follow(&mut plan, 0);
@@ -591,7 +592,7 @@ mod tests {
             };
             (readings, bound)
         };
-        let (readings, bound) = follow(5 * SECOND);
+        let (readings, bound) = follow(6 * SECOND);
         assert!(
             matches!(readings[..], [(0, true), (_, false)]),
             "{readings:?}"
