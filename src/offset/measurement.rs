@@ -16,6 +16,9 @@ const WINDOW_PARTS: u32 = 32;
 /// of the default. It takes two seconds longer, and half as many requests.
 pub const SLOW_WINDOW_PARTS: u32 = 5;
 
+/// Number of parts for a measurement of a single pass, which ends with a bound of 0.06 s.
+pub const SINGLE_PASS_PARTS: u32 = 10;
+
 /// How late a sleep may end without that the first request of a pass is too late.
 const WAKE_UP: Nanos = 250_000;
 

@@ -73,6 +73,8 @@ mod simulation;
 
 pub use interval::{Estimate, Interval};
 pub use marzullo::marzullo;
-pub use measurement::{Action, Measurement, MeasurementConfig, SLOW_WINDOW_PARTS, SampleOutcome};
+pub use measurement::{
+    Action, Measurement, MeasurementConfig, SINGLE_PASS_PARTS, SLOW_WINDOW_PARTS, SampleOutcome,
+};
 pub use nanos::{DEFAULT_MAX_SLEW, DEFAULT_MAX_SLEW_SECONDS, Nanos, Ppm, SECOND, TICK};
 pub use sample::{ClockPair, Precision, Sample, ServerClock, ServerTime};

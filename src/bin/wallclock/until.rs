@@ -5,7 +5,8 @@ use std::io;
 use wallclock::client::clocks::{raw_time, read_clocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
 use wallclock::offset::{
-    ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND, SLOW_WINDOW_PARTS,
+    ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND, SINGLE_PASS_PARTS,
+    SLOW_WINDOW_PARTS,
 };
 use wallclock::report::units::{format_duration, format_seconds};
 use wallclock::report::{HostResult, Report};
@@ -55,6 +56,7 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
     let limit = args.offset_args.deadline().0.as_nanos() as Nanos;
     // Near the moment the plan has whole seconds measured precisely.
     let first = MeasurementConfig {
+        window_parts: SINGLE_PASS_PARTS,
         max_passes: 1,
         ..servers.command.config
     };
