@@ -1,6 +1,6 @@
 //! What a wait costs: `cargo bench --bench wait -- 600` starts clients that wait so many seconds,
-//! and prints their on-CPU time from the start to the start of COMMAND. The exit status is 1 if a
-//! client of ten minutes takes more than is promised.
+//! and prints their on-CPU time until the end of COMMAND, which does next to nothing. The exit
+//! status is 1 if one takes more than is promised for ten minutes.
 
 mod promise;
 #[allow(dead_code, reason = "the benchmark of the cost uses the rest")]
