@@ -136,7 +136,7 @@ impl Default for MeasurementConfig {
 /// 32nd of the window, plus a round trip. (One request for each edge would only halve it, and there
 /// is only one edge in a second.)
 ///
-/// A pass begins with a request before its window and goes on after it until the new second is
+/// A pass begins with a response before its window and goes on after it until the new second is
 /// reported. So a clock that runs too fast or too slow for the window contradicts the earlier
 /// samples, and does not seem to have its edge at an end of the window. A pass without a response
 /// with the old second does not show that, so another one follows.
@@ -333,17 +333,22 @@ impl Measurement {
             return None;
         }
         self.passes += 1;
-        // The first response is to be received before the window begins.
         let start = edge - window.high();
-        let send_at = now.max(start - spacing - 2 * self.longest_round_trip - WAKE_UP);
+        // A response is to be received before the window begins. It may be the last one.
+        let first_at = start - spacing - 2 * self.longest_round_trip - WAKE_UP;
+        let is_bracketed = result.estimate.as_of >= first_at;
+        let send_at = match is_bracketed {
+            true => start + spacing,
+            false => first_at,
+        };
         self.pass = Some(Pass {
             edge,
             spacing,
             start,
             send_at,
-            is_bracketed: false,
+            is_bracketed,
         });
-        Some(send_at)
+        Some(send_at.max(now))
     }
 
     /// Returns whether a pass with requests `spacing` apart is not worth a second of time.

@@ -24,7 +24,9 @@ pub use namespace::within_network;
 pub use pattern::pattern_of;
 pub use preload::preload_random_or_skip;
 pub use process::Process;
-pub use procfs::{context_switches, cpu_time, open_descriptors, process_state, resident_kib};
+pub use procfs::{
+    context_switches, cpu_time, major_faults, open_descriptors, process_state, resident_kib,
+};
 pub use programs::{
     program, python_server, repository, scratch_dir, start_daemon, start_daemon_with, wallclock,
     wallclock_long_timeout, wallclockd,

@@ -28,6 +28,14 @@ pub fn context_switches(pid: u32) -> u64 {
         .sum()
 }
 
+/// The number of page faults of a process so far that waited for a disk.
+pub fn major_faults(pid: u32) -> u64 {
+    let stat = read(pid, "stat");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let count = fields.split(' ').nth(9).and_then(|it| it.parse().ok());
+    count.expect("a number")
+}
+
 /// The resident memory of a process in KiB.
 ///
 /// From its pages: VmRSS of /proc/PID/status is, on some kernels, a sum of counters that each lag
