@@ -331,11 +331,11 @@ fn take_sample(
 
 /// Whether the server does not support the format, so that another one may succeed.
 fn is_format_error(error: &MeasureError) -> bool {
-    matches!(
-        error,
-        MeasureError::Query(QueryError::Refused(_) | QueryError::UnexpandedFormat(_))
-            | MeasureError::NoSeconds(_)
-    )
+    match error {
+        MeasureError::Query(error) => error.is_about_the_format(),
+        MeasureError::NoSeconds(_) => true,
+        _ => false,
+    }
 }
 
 /// Converts a time-out, which is positive and at most a day.

@@ -59,7 +59,7 @@ pub enum QueryError {
 
 impl QueryError {
     /// Whether the server may know another format.
-    fn is_about_the_format(&self) -> bool {
+    pub(super) fn is_about_the_format(&self) -> bool {
         match self {
             QueryError::Refused(_) => !self.is_not_synchronised(),
             QueryError::UnexpandedFormat(_) => true,

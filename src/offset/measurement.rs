@@ -573,6 +573,23 @@ mod tests {
         assert!(slow * 2 <= default, "{slow} and {default}");
     }
 
+    // The next one is a 32nd of the window after its beginning, which is the first request.
+    #[test]
+    fn a_response_before_a_window_is_not_requested_twice() {
+        let mut simulation = Simulation::new(0, Precision::Seconds);
+        simulation.delays = vec![micros(15, 15, 5)];
+        let mut measurement = new_measurement(0);
+        let first = simulation.sample(0);
+        measurement.add_sample(&first);
+        let at = send_at(&mut measurement, simulation.now).unwrap();
+        let expected = first.sent_at + SECOND / 32;
+        assert!(
+            (expected - MILLI..expected + MILLI).contains(&at),
+            "{}",
+            at - expected
+        );
+    }
+
     // The bound stays above half a tick, and the reported offset is that of the late seconds.
     #[test]
     fn late_seconds_stay_within_the_bound() {

@@ -20,7 +20,8 @@ const MIN_EVENT_GAP: Nanos = SECOND;
 /// The last reading may be this old at the target, or [`Plan::margin`] where that is longer.
 const MAX_LAST_AGE: Nanos = 50 * MILLI;
 
-/// Minimum time from a single request to the last measurement, which tells more.
+/// Minimum time from a single request to the last measurement, which tells more. It is the time of
+/// that where it is longer.
 const MIN_LEFT: Nanos = SECOND;
 
 /// This time after a reading that failed.
@@ -353,7 +354,7 @@ impl Plan {
         let measure_at = measure_end - duration;
         let (max_gap, min_left) = match self.failed {
             true => (MAX_RETRY_GAP, MIN_LEFT_AFTER_FAILURE),
-            false => (MAX_GAP, MIN_LEFT),
+            false => (MAX_GAP, MIN_LEFT.max(duration)),
         };
         let gap = ((measure_end - self.tried_at) / 2).min(max_gap);
         if self.tried_at + gap + min_left < measure_at {
@@ -572,6 +573,8 @@ mod tests {
             panic!("{readings:?}");
         };
         assert!((92 * SECOND..94 * SECOND).contains(&measured), "{measured}");
+        let before = readings.iter().rev().nth(2).expect("a single request");
+        assert!(before.0 <= measured - 6 * SECOND, "{readings:?}");
         assert!(target - checked <= 50 * MILLI, "{checked}");
         let Action::Due { at, .. } = end else {
             panic!("{end:?}");

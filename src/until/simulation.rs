@@ -169,7 +169,7 @@ impl World {
             wall_clock: self.wall_clock,
             ..config
         });
-        if config.samples.is_none() && self.whole_seconds {
+        if self.requests == 0 && self.whole_seconds {
             // It is asked for nanoseconds first.
             self.sample(SECOND);
         }

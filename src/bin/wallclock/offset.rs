@@ -134,7 +134,7 @@ pub struct OffsetCommand {
     pub config: MeasurementConfig,
     /// The maximum time of a measurement.
     pub time_limit: Duration,
-    /// The addresses that had whole seconds when a full measurement last succeeded.
+    /// The addresses that had whole seconds. They are not asked for nanoseconds again.
     whole_seconds: Vec<SocketAddr>,
 }
 
@@ -186,6 +186,8 @@ impl OffsetCommand {
     /// Measures all servers once.
     pub fn run_until(&mut self, deadline: Instant) -> Report {
         let left = deadline.saturating_duration_since(Instant::now());
+        // A server may support nanoseconds by now.
+        self.whole_seconds.clear();
         let (hosts, now) = self.measure(MeasurementConfig {
             // A day at most.
             deadline: Some(raw_time() + left.as_nanos() as Nanos),
@@ -197,8 +199,7 @@ impl OffsetCommand {
     /// Measures all servers once. Returns also the local clocks after that.
     ///
     /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
-    /// that is a terminal. Only a full measurement finds out which servers these are: with a number
-    /// of samples they are not asked for nanoseconds again.
+    /// that is a terminal.
     pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostResult>, ClockPair) {
         let is_shown = terminal::size(io::stderr()).is_some();
         let progress = |server: SocketAddr, clock: ServerClock| {
@@ -206,16 +207,13 @@ impl OffsetCommand {
                 show_progress(server, clock.estimate.interval.bound());
             }
         };
-        let is_full = config.samples.is_none();
-        let known: &[_] = if is_full { &[] } else { &self.whole_seconds };
-        let (hosts, now) = measure_all(&mut self.servers, config, known, &progress);
+        let (hosts, now) = measure_all(&mut self.servers, config, &self.whole_seconds, &progress);
         let results = hosts
             .iter()
             .flat_map(|host| host.addresses.iter().flatten());
-        for (address, result) in results.filter(|_| is_full) {
-            let Ok(clock) = result else { continue };
-            self.whole_seconds.retain(|known| known != address);
-            if clock.precision == Precision::Seconds {
+        for (address, result) in results {
+            let has_seconds = |clock: &ServerClock| clock.precision == Precision::Seconds;
+            if result.as_ref().is_ok_and(has_seconds) && !self.whole_seconds.contains(address) {
                 self.whole_seconds.push(*address);
             }
         }

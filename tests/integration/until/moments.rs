@@ -1,6 +1,7 @@
 //! The wait is never over early.
 
 use std::process::Command;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -293,6 +294,32 @@ fn a_liar_that_is_left_alone_is_not_believed() {
         stderr(&output).contains("only a minority responds"),
         "{output:?}"
     );
+}
+
+#[test]
+fn a_server_with_whole_seconds_is_asked_for_nanoseconds_once() {
+    let (sender, requests) = channel();
+    let server = scripted_server("127.0.0.1:0", move |request, _| {
+        sender.send(request.to_owned()).expect("the test receives");
+        let now = wall_clock() / SECOND;
+        let response = request
+            .replace("%s", &now.to_string())
+            .replace("%F", &format(now, "%F"))
+            .replace("%T", &format(now, "%T"));
+        Some(response.replace("%z", "+0000"))
+    });
+    let target = second_in(12);
+    let mut command = client(&[server]);
+    command
+        .args(["--until", &format!("@{target}"), "--"])
+        .args(PRINT_CLOCK);
+    let output = command.output().expect("wallclock runs");
+    let late = printed_time(&output) - target * SECOND;
+    assert!(late >= 0, "early by {} ns: {output:?}", -late);
+    let requests: Vec<_> = requests.try_iter().collect();
+    let of_nanoseconds = requests.iter().filter(|it| it.contains("%N")).count();
+    assert_eq!(of_nanoseconds, 1, "{requests:?}");
+    println!("{} requests", requests.len());
 }
 
 #[test]
