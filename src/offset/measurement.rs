@@ -146,7 +146,7 @@ impl Default for MeasurementConfig {
 /// six passes and some twenty-five requests, with a tick four. No further pass begins
 ///
 /// * if it would not at least halve the [reported](ServerClock::reported) interval;
-/// * if the reported interval is no wider than a fifth of the tick, which then makes up most of the
+/// * if the reported interval is no wider than a quarter of the tick, which then makes up most of the
 ///   bound;
 /// * after six passes, or as many as are wanted.
 #[derive(Debug)]
@@ -354,7 +354,7 @@ impl Measurement {
     /// Returns whether a pass with requests `spacing` apart is not worth a second of time.
     fn is_narrow_enough(&self, result: &ServerClock, reported: Interval, spacing: Nanos) -> bool {
         let width_after_pass = spacing.max(result.round_trip) + result.round_trip;
-        2 * width_after_pass >= reported.width() || 5 * reported.width() <= self.config.tick
+        2 * width_after_pass >= reported.width() || 4 * reported.width() <= self.config.tick
     }
 
     /// Adds that there was no response within the time-out.
@@ -777,9 +777,9 @@ mod tests {
             (1_001, 0, 100, 250, false),
             (1_100, 0, 300, 250, true),
             (1_101, 0, 300, 250, false),
-            // A fifth of the tick.
-            (200, 1_000, 1, 1, true),
-            (201, 1_000, 1, 1, false),
+            // A quarter of the tick.
+            (250, 1_000, 1, 1, true),
+            (251, 1_000, 1, 1, false),
         ] {
             let (result, _) = Simulation::new(0, Precision::Seconds).measure();
             let result = ServerClock {
