@@ -146,8 +146,8 @@ impl Default for MeasurementConfig {
 /// six passes and some twenty-five requests, with a tick four. No further pass begins
 ///
 /// * if it would not at least halve the [reported](ServerClock::reported) interval;
-/// * if the reported interval is no wider than a quarter of the tick, which then makes up most of the
-///   bound;
+/// * if the reported interval is no wider than a quarter of the tick, which then makes up most of
+///   the bound;
 /// * after six passes, or as many as are wanted.
 #[derive(Debug)]
 pub struct Measurement {
