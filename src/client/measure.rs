@@ -2,7 +2,6 @@
 //!
 //! [`offset`](crate::offset) decides what to send when, and what the responses mean.
 
-use std::collections::HashMap;
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
@@ -78,15 +77,15 @@ pub type AddressResult = (SocketAddr, Result<ServerClock, MeasureError>);
 /// One server, and what was measured at its addresses.
 #[derive(Debug)]
 pub struct HostClocks {
-    /// The server as the user writes it, with its port.
-    pub name: String,
+    /// The number of the server.
+    pub server: usize,
     /// The results of its addresses; an error if it has none.
     pub addresses: Result<Vec<AddressResult>, ResolveError>,
 }
 
 /// Measures all servers at the same time, each as soon as its name is resolved. Returns the results
 /// in the order of the servers, and the local clocks after the last of them. Servers that share an
-/// address are one, with the name of the first.
+/// address are one, with the number of the first.
 ///
 /// It takes as long as the slowest server. Then those are measured again that are
 /// [outdated](ServerClock::is_outdated). `progress` is called with each new result. A server of
@@ -193,28 +192,32 @@ fn measure_resolved(
 fn group(
     servers: &Resolver,
     resolved: Vec<LookupResult>,
-    results: Vec<AddressResult>,
+    mut results: Vec<AddressResult>,
 ) -> Vec<HostClocks> {
     let mut hosts = Vec::new();
-    let mut errors = HashMap::new();
+    let mut errors = Vec::new();
     for (endpoint, result) in servers.endpoints().zip(resolved) {
-        let name = endpoint.to_string();
+        // A server that is given twice is one.
+        let server = servers.endpoints().take_while(|it| *it != endpoint).count();
         let addresses = result.unwrap_or_else(|error| {
-            errors.insert(name.clone(), error);
+            errors.push((server, error));
             Vec::new()
         });
-        add_host(&mut hosts, Host { name, addresses });
+        add_host(&mut hosts, Host { server, addresses });
     }
-    let mut results: HashMap<_, _> = results.into_iter().collect();
-    let to_clocks = |Host { name, addresses }| HostClocks {
-        addresses: match errors.remove(&name).filter(|_| addresses.is_empty()) {
-            Some(error) => Err(error),
-            None => Ok(addresses
-                .into_iter()
-                .filter_map(|address| results.remove_entry(&address))
-                .collect()),
-        },
-        name,
+    let mut take_result = |address| {
+        let position = results.iter().position(|(it, _)| *it == address)?;
+        Some(results.swap_remove(position))
+    };
+    let to_clocks = |Host { server, addresses }| {
+        let error = errors.iter().position(|(of, _)| *of == server);
+        HostClocks {
+            server,
+            addresses: match error.filter(|_| addresses.is_empty()) {
+                Some(error) => Err(errors.swap_remove(error).1),
+                None => Ok(addresses.into_iter().filter_map(&mut take_result).collect()),
+            },
+        }
     };
     hosts.into_iter().map(to_clocks).collect()
 }

@@ -216,23 +216,23 @@ impl Resolver {
 /// A server with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// The server as the user writes it, with its port.
-    pub name: String,
+    /// The number of the server.
+    pub server: usize,
     /// Its addresses.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Adds a host, or its addresses to the first of the hosts that have the same name or share an
+/// Adds a host, or its addresses to the first of the hosts that are the same server or share an
 /// address with it. If it shares addresses with several hosts, these become one too.
 pub fn add_host(hosts: &mut Vec<Host>, new: Host) {
     let is_same = |host: &Host| {
-        host.name == new.name || host.addresses.iter().any(|it| new.addresses.contains(it))
+        host.server == new.server || host.addresses.iter().any(|it| new.addresses.contains(it))
     };
     let position = hosts.iter().position(is_same).unwrap_or(hosts.len());
     let mut same: Vec<_> = hosts.extract_if(.., |host| is_same(host)).collect();
     same.push(new);
     let mut merged = Host {
-        name: same[0].name.clone(),
+        server: same[0].server,
         addresses: Vec::new(),
     };
     for address in same.into_iter().flat_map(|host| host.addresses) {
@@ -247,10 +247,10 @@ pub fn add_host(hosts: &mut Vec<Host>, new: Host) {
 mod tests {
     use super::*;
 
-    fn host(name: &str, addresses: &[u8]) -> Host {
+    fn host(server: usize, addresses: &[u8]) -> Host {
         let address = |&last| SocketAddr::from(([10, 0, 0, last], 9527));
         Host {
-            name: name.to_owned(),
+            server,
             addresses: addresses.iter().map(address).collect(),
         }
     }
@@ -259,25 +259,25 @@ mod tests {
     fn hosts_that_share_an_address_are_one() {
         for (added, expected) in [
             (
-                vec![host("a", &[1, 2]), host("b", &[3])],
-                vec![host("a", &[1, 2]), host("b", &[3])],
+                vec![host(0, &[1, 2]), host(1, &[3])],
+                vec![host(0, &[1, 2]), host(1, &[3])],
             ),
             (
-                vec![host("a", &[1, 2]), host("b", &[3]), host("c", &[4, 2])],
-                vec![host("a", &[1, 2, 4]), host("b", &[3])],
+                vec![host(0, &[1, 2]), host(1, &[3]), host(2, &[4, 2])],
+                vec![host(0, &[1, 2, 4]), host(1, &[3])],
             ),
             (
-                vec![host("a", &[1]), host("b", &[2]), host("c", &[3, 2, 1])],
-                vec![host("a", &[1, 2, 3])],
+                vec![host(0, &[1]), host(1, &[2]), host(2, &[3, 2, 1])],
+                vec![host(0, &[1, 2, 3])],
             ),
             (
-                vec![host("a", &[1]), host("b", &[2]), host("c", &[2, 3])],
-                vec![host("a", &[1]), host("b", &[2, 3])],
+                vec![host(0, &[1]), host(1, &[2]), host(2, &[2, 3])],
+                vec![host(0, &[1]), host(1, &[2, 3])],
             ),
-            (vec![host("a", &[1, 1])], vec![host("a", &[1])]),
+            (vec![host(0, &[1, 1])], vec![host(0, &[1])]),
             (
-                vec![host("a", &[]), host("b", &[]), host("a", &[])],
-                vec![host("a", &[]), host("b", &[])],
+                vec![host(0, &[]), host(1, &[]), host(0, &[])],
+                vec![host(0, &[]), host(1, &[])],
             ),
         ] {
             let mut hosts = Vec::new();

@@ -1,4 +1,5 @@
-//! Marzullo's algorithm: where the intervals of a majority of the servers overlap.
+//! What a majority of the servers agrees on. Marzullo's algorithm finds where their intervals
+//! overlap.
 
 use super::interval::Interval;
 use super::nanos::Nanos;
@@ -39,6 +40,61 @@ pub fn marzullo(intervals: &[Interval]) -> Vec<Interval> {
     places
 }
 
+/// What a majority of the servers agrees on.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// The interval of each voter, `None` if it has none. The voters are the hosts, or the
+    /// addresses if there is only one host.
+    pub voters: Vec<Option<Interval>>,
+    /// Where more than half of these intervals overlap.
+    pub places: Vec<Interval>,
+}
+
+impl Election {
+    /// Holds an election of these hosts. Of each it takes the intervals of the addresses, `None`
+    /// for one without. The vote of a host is the place where more than half of them overlap.
+    pub fn new(hosts: Vec<Vec<Option<Interval>>>) -> Self {
+        let places = |intervals: &[Option<Interval>]| {
+            let intervals: Vec<_> = intervals.iter().copied().flatten().collect();
+            marzullo(&intervals)
+        };
+        let voters = match <[_; 1]>::try_from(hosts) {
+            Ok([addresses]) => addresses,
+            Err(hosts) => {
+                let vote = |addresses: &Vec<_>| only(&places(addresses));
+                hosts.iter().map(vote).collect()
+            }
+        };
+        Self {
+            places: places(&voters),
+            voters,
+        }
+    }
+
+    /// Returns the interval that the majority agrees on; with one voter that voter's. `None` if
+    /// there is no majority, or if it may be at several places.
+    pub fn agreed(&self) -> Option<Interval> {
+        only(&self.places)
+    }
+
+    /// Returns the number of voters that agree with the majority.
+    pub fn agreeing(&self) -> usize {
+        let agrees = |voter: &Interval| {
+            self.agreed()
+                .is_some_and(|agreed| agreed.intersection(*voter).is_some())
+        };
+        self.voters.iter().flatten().filter(|it| agrees(it)).count()
+    }
+}
+
+/// Returns the place if there is only one.
+fn only(places: &[Interval]) -> Option<Interval> {
+    match *places {
+        [place] => Some(place),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +133,37 @@ mod tests {
             ),
         ] {
             assert_eq!(places(intervals), expected, "{intervals:?}");
+        }
+    }
+
+    // The addresses of a liar are one vote. Of a single host each address has one.
+    #[test]
+    fn each_host_has_one_vote() {
+        let host = |addresses: &[Option<(Nanos, Nanos)>]| -> Vec<_> {
+            let addresses = addresses.iter();
+            addresses
+                .map(|it| it.map(|(low, high)| interval(low, high)))
+                .collect()
+        };
+        let liar = host(&[Some((50, 60)), Some((50, 61)), Some((50, 62)), None]);
+        let honest = || host(&[Some((0, 9))]);
+        let election = Election::new(vec![liar.clone(), honest(), honest(), host(&[None])]);
+        assert_eq!(election.agreed(), Some(interval(0, 9)));
+        assert_eq!(election.agreeing(), 2);
+        let votes = [Some(interval(50, 61)), Some(interval(0, 9))];
+        assert_eq!(election.voters[..2], votes);
+        assert_eq!(election.voters[3], None);
+        let election = Election::new(vec![liar]);
+        assert_eq!((election.voters.len(), election.agreeing()), (4, 3));
+        // One against one, one and a host without an address, and no host.
+        for hosts in [
+            vec![honest(), host(&[Some((50, 60))])],
+            vec![honest(), host(&[])],
+            vec![],
+        ] {
+            let election = Election::new(hosts.clone());
+            let is_agreed = hosts.len() == 2 && hosts[1].is_empty();
+            assert_eq!(election.agreed().is_some(), is_agreed, "{hosts:?}");
         }
     }
 

@@ -72,7 +72,7 @@ mod sample;
 mod simulation;
 
 pub use interval::{Estimate, Interval};
-pub use marzullo::marzullo;
+pub use marzullo::{Election, marzullo};
 pub use measurement::{
     Action, Measurement, MeasurementConfig, SINGLE_PASS_PARTS, SLOW_WINDOW_PARTS, SampleOutcome,
 };

@@ -1,6 +1,6 @@
 //! The results of one measurement of all servers, and what the majority of them agrees on.
 
-use crate::offset::{ClockPair, Interval, Nanos, ServerClock, marzullo};
+use crate::offset::{ClockPair, Election, Interval, Nanos, ServerClock};
 
 /// Why there is no offset of a server.
 #[derive(Clone, Debug)]
@@ -35,8 +35,7 @@ pub struct Report {
     pub(super) hosts: Vec<HostResult>,
     now: ClockPair,
     pub(super) voters: Vec<Voter>,
-    /// Where more than half of the voters with an offset overlap.
-    places: Vec<Interval>,
+    election: Election,
 }
 
 /// One of those that elect the offset: a host, or an address if there is only one host.
@@ -54,19 +53,6 @@ impl AddressResult {
 }
 
 impl HostResult {
-    /// Returns the offset that more than half of the measured addresses agree on.
-    pub(super) fn offset(&self, now: ClockPair) -> Option<Interval> {
-        let offsets: Vec<_> = self
-            .addresses
-            .iter()
-            .filter_map(|address| address.offset(now))
-            .collect();
-        match marzullo(&offsets)[..] {
-            [place] => Some(place),
-            _ => None,
-        }
-    }
-
     /// Returns the name of the only address, or of the host if it has several.
     pub(super) fn short_name(&self) -> &str {
         match &self.addresses[..] {
@@ -88,45 +74,38 @@ impl Report {
     /// Makes a report of the results and of the local clocks after the last of them, and finds the
     /// majority.
     pub fn new(hosts: Vec<HostResult>, now: ClockPair) -> Self {
-        let voters: Vec<_> = match &hosts[..] {
-            [host] => host
-                .addresses
-                .iter()
-                .map(|address| Voter {
-                    name: address.name.clone(),
-                    offset: address.offset(now),
-                })
-                .collect(),
-            hosts => hosts
-                .iter()
-                .map(|host| Voter {
-                    name: host.short_name().to_owned(),
-                    offset: host.offset(now),
-                })
-                .collect(),
+        let offsets = |host: &HostResult| {
+            let addresses = host.addresses.iter();
+            addresses.map(|address| address.offset(now)).collect()
         };
-        let offsets: Vec<_> = voters.iter().filter_map(|voter| voter.offset).collect();
+        let election = Election::new(hosts.iter().map(offsets).collect());
+        let names: Vec<_> = match &hosts[..] {
+            [host] => host.addresses.iter().map(|it| it.name.as_str()).collect(),
+            hosts => hosts.iter().map(HostResult::short_name).collect(),
+        };
+        let voters = names.into_iter().zip(&election.voters);
+        let voters = voters.map(|(name, offset)| Voter {
+            name: name.to_owned(),
+            offset: *offset,
+        });
         Self {
-            places: marzullo(&offsets),
+            voters: voters.collect(),
             hosts,
             now,
-            voters,
+            election,
         }
     }
 
     /// Returns the offset that the majority agrees on; with one server that server's. `None` if
     /// there is no majority, or if it may be at several places.
     pub fn agreed(&self) -> Option<Interval> {
-        match self.places[..] {
-            [place] => Some(place),
-            _ => None,
-        }
+        self.election.agreed()
     }
 
     /// Returns an interval that covers all places where the offset may be; `None` without a
     /// majority.
     pub(super) fn union(&self) -> Option<Interval> {
-        self.places.iter().copied().reduce(Interval::hull)
+        self.election.places.iter().copied().reduce(Interval::hull)
     }
 
     /// Returns the local clocks as of the offsets.
@@ -190,11 +169,6 @@ impl Report {
         offset(clock, self.now)
     }
 
-    /// Returns the number of voters that agree with the majority.
-    pub fn agreeing(&self) -> usize {
-        self.voters_that_agree(true).len()
-    }
-
     /// Returns the number of voters with an offset.
     pub(super) fn answered(&self) -> usize {
         self.voters.iter().filter(|it| it.offset.is_some()).count()
@@ -221,7 +195,8 @@ impl Report {
                 return false;
             };
             let is_at = |place: &Interval| place.intersection(offset).is_some();
-            self.places.iter().any(is_at) && !self.places.iter().all(is_at)
+            let places = &self.election.places;
+            places.iter().any(is_at) && !places.iter().all(is_at)
         };
         let voters = self.voters.iter().filter(contradicts);
         voters.map(|voter| voter.name.as_str()).collect()

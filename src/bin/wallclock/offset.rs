@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use signal_hook::low_level::emulate_default_handler;
 
 use wallclock::client::clocks::raw_time;
-use wallclock::client::measure::{HostClocks, MeasureError, measure_all};
-use wallclock::client::resolve::Resolver;
+use wallclock::client::measure::{self, HostClocks, MeasureError, measure_all};
+use wallclock::client::resolve::{ResolveError, Resolver};
 use wallclock::clock::Clock;
 use wallclock::error::error_chain;
 use wallclock::offset::{ClockPair, MeasurementConfig, Nanos, Precision, ServerClock};
@@ -136,6 +136,9 @@ pub struct OffsetCommand {
     pub time_limit: Duration,
     /// The addresses that had whole seconds. They are not asked for nanoseconds again.
     whole_seconds: Vec<SocketAddr>,
+    /// Whether standard error is a terminal that shows the bound of servers with whole seconds
+    /// while they are measured.
+    shows_progress: bool,
 }
 
 impl OffsetCommand {
@@ -145,6 +148,7 @@ impl OffsetCommand {
             config: args.measurement_config(),
             time_limit: args.offset_args.deadline().0,
             whole_seconds: Vec::new(),
+            shows_progress: terminal::size(io::stderr()).is_some(),
         }
     }
 
@@ -193,17 +197,15 @@ impl OffsetCommand {
             deadline: Some(raw_time() + left.as_nanos() as Nanos),
             ..self.config
         });
-        Report::new(hosts, now)
+        self.report(hosts, now)
     }
 
-    /// Measures all servers once. Returns also the local clocks after that.
-    ///
-    /// Servers with whole seconds take some seconds. Meanwhile the bound is shown on stderr, if
-    /// that is a terminal.
-    pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostResult>, ClockPair) {
-        let is_shown = terminal::size(io::stderr()).is_some();
+    /// Measures all servers once. Returns also the local clocks after that. Servers with whole
+    /// seconds take some seconds.
+    pub fn measure(&mut self, config: MeasurementConfig) -> (Vec<HostClocks>, ClockPair) {
+        let shows_progress = self.shows_progress;
         let progress = |server: SocketAddr, clock: ServerClock| {
-            if is_shown && clock.precision == Precision::Seconds {
+            if shows_progress && clock.precision == Precision::Seconds {
                 show_progress(server, clock.estimate.interval.bound());
             }
         };
@@ -220,7 +222,15 @@ impl OffsetCommand {
         if locked(&PROGRESS).take().is_some() {
             show(CLEAR_LINE);
         }
-        (hosts.into_iter().map(to_host_result).collect(), now)
+        (hosts, now)
+    }
+
+    /// Makes the report of a measurement.
+    pub fn report(&self, hosts: Vec<HostClocks>, now: ClockPair) -> Report {
+        let to_result = |HostClocks { server, addresses }| {
+            to_host_result(self.servers.endpoint(server).to_string(), addresses)
+        };
+        Report::new(hosts.into_iter().map(to_result).collect(), now)
     }
 
     /// Measures `count` times, or without end, and prints each measurement: in lines of text, or as
@@ -300,7 +310,10 @@ fn show_progress(server: SocketAddr, bound: Nanos) {
 }
 
 /// A server without an address has one result, which is named like the server.
-fn to_host_result(HostClocks { name, addresses }: HostClocks) -> HostResult {
+fn to_host_result(
+    name: String,
+    addresses: Result<Vec<measure::AddressResult>, ResolveError>,
+) -> HostResult {
     let addresses = match addresses {
         Ok(addresses) => addresses.into_iter().map(to_address_result).collect(),
         Err(error) => vec![AddressResult {
@@ -314,9 +327,7 @@ fn to_host_result(HostClocks { name, addresses }: HostClocks) -> HostResult {
     HostResult { name, addresses }
 }
 
-fn to_address_result(
-    (address, result): (SocketAddr, Result<ServerClock, MeasureError>),
-) -> AddressResult {
+fn to_address_result((address, result): measure::AddressResult) -> AddressResult {
     AddressResult {
         name: address.to_string(),
         outcome: result.map_err(|error| Failure {

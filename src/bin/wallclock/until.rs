@@ -3,13 +3,13 @@
 use std::io;
 
 use wallclock::client::clocks::{raw_time, read_clocks};
+use wallclock::client::measure::{AddressResult, HostClocks};
 use wallclock::client::until::{ElapsedClock, WaitEnd, WaitHandler, wait};
 use wallclock::offset::{
-    ClockPair, MeasurementConfig, Nanos, Ppm, Precision, SECOND, SINGLE_PASS_PARTS,
-    SLOW_WINDOW_PARTS,
+    ClockPair, Election, MeasurementConfig, Nanos, Ppm, Precision, SECOND, SINGLE_PASS_PARTS,
+    SLOW_WINDOW_PARTS, ServerClock,
 };
 use wallclock::report::units::{format_duration, format_seconds};
-use wallclock::report::{HostResult, Report};
 use wallclock::until::{Moment, Plan, PlanConfig, Reading, format_civil};
 
 use crate::args::Args;
@@ -60,12 +60,9 @@ pub fn run(args: &Args, moment: Moment) -> Result<u8, Error> {
         max_passes: 1,
         ..servers.command.config
     };
-    let report = servers.measure(first, raw_time() + limit);
-    let reading = servers.agreed(&report);
-    let reading = reading.filter(|it| servers.is_believed(it, report.agreeing()));
-    let reading = reading.map(|it| clock.convert(it));
-    let Some(first) = reading else {
-        return Err(Error::NoClock(reason(&report), args.server_hint()));
+    let first = match servers.measure(first, raw_time() + limit) {
+        Ok(reading) => clock.convert(reading),
+        Err(reason) => return Err(Error::NoClock(reason, args.server_hint())),
     };
     let (now, _) = clock.read();
     let server_now = now + first.interval_at(now, servers.max_slew).low();
@@ -107,26 +104,36 @@ fn json(name: &str, due: Nanos, bound: Nanos, late: Nanos) -> String {
     format!("{{\"until\":\"{name}\",\"due\":{due},\"bound\":{bound},\"late\":{late}}}\n")
 }
 
-/// Makes a report of offsets from the raw clock, as of the last response. Of several servers it is
-/// the earliest one's, so that no step of a clock is overlooked that follows its last response.
-/// Without any response it is as of `now`.
-fn report_as_of_responses(hosts: Vec<HostResult>, now: Nanos) -> Report {
-    let addresses = hosts.iter().flat_map(|host| &host.addresses);
-    let clocks = addresses.filter_map(|address| address.outcome.as_ref().ok());
-    let time = clocks.map(|it| it.estimate.as_of).min().unwrap_or(now);
-    // The wall clock of this machine is not used. With the raw clock in its place, the offsets are
-    // those from the raw clock.
-    let raw = ClockPair {
-        before: time,
-        wall: time,
-        after: time,
-    };
-    Report::new(hosts, raw)
+/// The clock of each address of each host, if it is known.
+type Clocks = Vec<Vec<Option<ServerClock>>>;
+
+/// Returns the time of the last response. Of several servers it is the earliest one's, so that no
+/// step of a clock is overlooked that follows its last response.
+fn last_response(clocks: &Clocks) -> Option<Nanos> {
+    let clocks = clocks.iter().flatten().flatten();
+    clocks.map(|clock| clock.estimate.as_of).min()
 }
 
-/// Returns why the clock of the servers is not known.
-fn reason(report: &Report) -> String {
-    report.offset_and_remark().1
+/// Returns what a majority of the servers agrees on, as of the last response, and how many they
+/// are.
+fn reading_of(clocks: &Clocks) -> Option<(Reading, usize)> {
+    let all = || clocks.iter().flatten().flatten();
+    let as_of = last_response(clocks)?;
+    // The readings of clocks cut off what is below a nanosecond.
+    let interval = |clock: &ServerClock| clock.estimate.aged_to(as_of).widened(1);
+    let intervals =
+        |host: &Vec<Option<_>>| host.iter().map(|it| it.as_ref().map(interval)).collect();
+    let election = Election::new(clocks.iter().map(intervals).collect());
+    let reading = Reading {
+        interval: election.agreed()?,
+        as_of,
+        since: all()
+            .map(|clock| clock.estimate.as_of - clock.duration)
+            .min()?,
+        round_trip: all().map(|clock| clock.round_trip).max()?,
+        whole_seconds: all().any(|clock| clock.precision == Precision::Seconds),
+    };
+    Some((reading, election.agreeing()))
 }
 
 /// Returns a time below 2 s that differs from process to process.
@@ -176,28 +183,34 @@ struct Servers {
 }
 
 impl Servers {
-    fn measure(&mut self, config: MeasurementConfig, deadline: Nanos) -> Report {
+    /// Measures the servers' clocks. The error is why they are not known.
+    fn measure(&mut self, config: MeasurementConfig, deadline: Nanos) -> Result<Reading, String> {
         let (hosts, now) = self.command.measure(MeasurementConfig {
             deadline: Some(deadline),
             ..config
         });
-        report_as_of_responses(hosts, now.after)
-    }
-
-    /// Returns what the majority agrees on.
-    fn agreed(&mut self, report: &Report) -> Option<Reading> {
-        let interval = report.agreed()?;
-        self.utc_offset = most_frequent(report.clocks().filter_map(|clock| clock.utc_offset));
-        Some(Reading {
-            interval,
-            as_of: report.now().after,
-            since: report
-                .clocks()
-                .map(|clock| clock.estimate.as_of - clock.duration)
-                .min()?,
-            round_trip: report.clocks().map(|clock| clock.round_trip).max()?,
-            whole_seconds: report.clocks().any(|it| it.precision == Precision::Seconds),
-        })
+        let clock = |(_, result): &AddressResult| result.as_ref().ok().copied();
+        let clocks = |host: &HostClocks| match &host.addresses {
+            Ok(addresses) => addresses.iter().map(clock).collect(),
+            Err(_) => vec![None],
+        };
+        let clocks: Clocks = hosts.iter().map(clocks).collect();
+        let Some((reading, votes)) = reading_of(&clocks) else {
+            // Its intervals are those that were compared: of clocks minus the raw clock.
+            let time = last_response(&clocks).unwrap_or(now.after);
+            let raw = ClockPair {
+                before: time,
+                wall: time,
+                after: time,
+            };
+            return Err(self.command.report(hosts, raw).offset_and_remark().1);
+        };
+        if !self.is_believed(&reading, votes) {
+            return Err("only a minority responds, which contradicts it".to_owned());
+        }
+        let offsets = clocks.iter().flatten().flatten();
+        self.utc_offset = most_frequent(offsets.filter_map(|clock| clock.utc_offset));
+        Ok(reading)
     }
 
     /// Whether a reading replaces those before. What a majority of the servers has agreed on is not
@@ -233,25 +246,17 @@ impl WaitHandler for Servers {
                 config.attempts = 1;
             }
         }
-        let report = self.measure(config, deadline);
-        let reading = self.agreed(&report);
-        let reading = reading.filter(|reading| self.is_believed(reading, report.agreeing()));
-        let is_gone = reading.is_none();
+        let reading = self.measure(config, deadline);
+        let is_gone = reading.is_err();
         if is_gone != self.is_gone && (time_left >= MIN_REPORTED_TIME || !is_gone) {
             self.erase_time_left();
-            match is_gone {
-                true => {
-                    let reason = match report.agreed() {
-                        Some(_) => "only a minority responds, which contradicts it".to_owned(),
-                        None => reason(&report),
-                    };
-                    print_warning(format!("going on with what is known: {reason}"));
-                }
-                false => print_info("the servers respond again".to_owned()),
+            match &reading {
+                Err(reason) => print_warning(format!("going on with what is known: {reason}")),
+                Ok(_) => print_info("the servers respond again".to_owned()),
             }
             self.is_gone = is_gone;
         }
-        reading
+        reading.ok()
     }
 
     fn show_time_left(&mut self, left: Nanos) {
@@ -274,16 +279,15 @@ impl WaitHandler for Servers {
 
 #[cfg(test)]
 mod tests {
-    use wallclock::offset::{Estimate, Interval, ServerClock};
-    use wallclock::report::AddressResult;
+    use wallclock::offset::{Estimate, Interval};
 
     use super::*;
 
     // The requests after it were lost.
     #[test]
     fn a_reading_is_as_of_the_last_response() {
-        let host = |name: &str, as_of| {
-            let clock = ServerClock {
+        let clock = |as_of| {
+            Some(ServerClock {
                 estimate: Estimate {
                     interval: Interval::around(0, 1_000),
                     as_of,
@@ -296,24 +300,15 @@ mod tests {
                 restarts: 0,
                 duration: 6_000,
                 utc_offset: None,
-            };
-            HostResult {
-                name: name.to_owned(),
-                addresses: vec![AddressResult {
-                    name: name.to_owned(),
-                    outcome: Ok(clock),
-                }],
-            }
+            })
         };
-        let report = report_as_of_responses(vec![host("a", SECOND)], 3 * SECOND);
-        assert_eq!(report.now().after, SECOND);
-        assert_eq!(report.agreed().map(|it| it.bound()), Some(1_001));
-        let both = vec![host("a", 2 * SECOND), host("b", SECOND)];
-        assert_eq!(report_as_of_responses(both, 3 * SECOND).now().after, SECOND);
-        assert_eq!(
-            report_as_of_responses(Vec::new(), SECOND).now().after,
-            SECOND
-        );
+        let (reading, votes) = reading_of(&vec![vec![clock(SECOND)]]).unwrap();
+        assert_eq!((reading.as_of, reading.interval.bound()), (SECOND, 1_001));
+        assert_eq!(votes, 1);
+        let both = vec![vec![clock(2 * SECOND)], vec![clock(SECOND), None]];
+        let (reading, votes) = reading_of(&both).unwrap();
+        assert_eq!((reading.as_of, votes), (SECOND, 2));
+        assert_eq!(reading_of(&vec![vec![None]]), None);
     }
 
     #[test]
