@@ -401,8 +401,14 @@ impl Plan {
         let (possible, certain) = (self.possible_at(quarter), self.certain_at(quarter));
         let left = (AFTER_QUARTER - QUARTER_SLACK - (certain - possible)).max(0);
         let at = certain + left * self.config.spread / AFTER_QUARTER;
-        let retry_at = self.tried_at + if self.failed { MAX_RETRY_GAP } else { 0 };
-        Some(NextReading::single(at.max(retry_at), QUARTER_SLACK))
+        let min_gap = match (self.failed, self.reading.whole_seconds) {
+            (true, _) => MAX_RETRY_GAP,
+            // In the first second after the quarter no response is certainly after it.
+            (false, true) => SECOND,
+            (false, false) => 0,
+        };
+        let at = at.max(self.tried_at + min_gap);
+        Some(NextReading::single(at, QUARTER_SLACK))
     }
 }
 

@@ -498,6 +498,33 @@ fn an_hour_of_waiting_takes_few_requests() {
     }
 }
 
+// What is read in the first second after a quarter is not certainly after it: seconds have no
+// fraction.
+#[test]
+fn a_small_spread_takes_no_more_requests() {
+    for seed in 0..500 {
+        for whole_seconds in [false, true] {
+            let mut random = Random(seed << 32);
+            let mut world = World {
+                delays: 10 * MICRO..20 * MICRO,
+                lag: TICK,
+                random: seed << 32,
+                ..quiet_world(whole_seconds, true)
+            };
+            world.now += random.within(0..SECOND);
+            let spread = random.within(0..100 * MILLI);
+            let end = run(&mut world, 3_600 * SECOND, spread);
+            assert!(matches!(end, End::Due { .. }), "{end:?}");
+            let limit = if whole_seconds { 200 } else { 50 };
+            assert!(
+                world.requests <= limit,
+                "{seed} {spread}: {}",
+                world.requests
+            );
+        }
+    }
+}
+
 #[test]
 fn the_last_reading_is_at_most_50_ms_or_two_round_trips_old() {
     for whole_seconds in [false, true] {
