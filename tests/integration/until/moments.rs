@@ -1,6 +1,7 @@
 //! The wait is never over early.
 
-use std::process::Command;
+use std::net::SocketAddr;
+use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,19 @@ fn format(second: Nanos, format: &str) -> String {
     let second = i64::try_from(second).expect("a second");
     let time = DateTime::from_timestamp(second, 0).expect("a time");
     time.format(format).to_string()
+}
+
+/// Waits until a second of these servers' clock, which COMMAND must not read too early.
+#[track_caller]
+fn wait_until_second(servers: &[SocketAddr], target: Nanos) -> Output {
+    let mut command = client(servers);
+    command
+        .args(["--until", &format!("@{target}"), "--"])
+        .args(PRINT_CLOCK);
+    let output = command.output().expect("wallclock runs");
+    let late = printed_time(&output) - target * SECOND;
+    assert!(late >= 0, "early by {} ns: {output:?}", -late);
+    output
 }
 
 #[test]
@@ -150,13 +164,7 @@ fn a_liar_does_not_make_it_early() {
         Some(with_nanoseconds(request, wall_clock() + 100 * SECOND))
     });
     let target = second_in(6);
-    let mut command = client(&[liar, honest, other]);
-    command
-        .args(["--until", &format!("@{target}"), "--"])
-        .args(PRINT_CLOCK);
-    let output = command.output().expect("wallclock runs");
-    let late = printed_time(&output) - target * SECOND;
-    assert!(late >= 0, "early by {} ns", -late);
+    wait_until_second(&[liar, honest, other], target);
 }
 
 #[test]
@@ -283,13 +291,7 @@ fn a_liar_that_is_left_alone_is_not_believed() {
     let liar = scripted_server("127.0.0.1:0", |request, _| {
         Some(with_nanoseconds(request, wall_clock() + 100 * SECOND))
     });
-    let mut command = client(&[liar, honest(), honest()]);
-    command
-        .args(["--until", &format!("@{target}"), "--"])
-        .args(PRINT_CLOCK);
-    let output = command.output().expect("wallclock runs");
-    let late = printed_time(&output) - target * SECOND;
-    assert!(late >= 0, "early by {} ns: {output:?}", -late);
+    let output = wait_until_second(&[liar, honest(), honest()], target);
     assert!(
         stderr(&output).contains("only a minority responds"),
         "{output:?}"
@@ -309,13 +311,7 @@ fn a_server_with_whole_seconds_is_asked_for_nanoseconds_once() {
         Some(response.replace("%z", "+0000"))
     });
     let target = second_in(12);
-    let mut command = client(&[server]);
-    command
-        .args(["--until", &format!("@{target}"), "--"])
-        .args(PRINT_CLOCK);
-    let output = command.output().expect("wallclock runs");
-    let late = printed_time(&output) - target * SECOND;
-    assert!(late >= 0, "early by {} ns: {output:?}", -late);
+    wait_until_second(&[server], target);
     let requests: Vec<_> = requests.try_iter().collect();
     let of_nanoseconds = requests.iter().filter(|it| it.contains("%N")).count();
     assert_eq!(of_nanoseconds, 1, "{requests:?}");

@@ -12,9 +12,16 @@ pub fn cpu_time(pid: u32) -> Duration {
 
 /// The state of a process: R is running or runnable, S is sleeping, T is stopped.
 pub fn process_state(pid: u32) -> char {
+    let fields = stat_fields(pid);
+    fields.chars().next().expect("a state")
+}
+
+/// The fields of /proc/PID/stat after the name of the program, which may have spaces: first the
+/// state.
+fn stat_fields(pid: u32) -> String {
     let stat = read(pid, "stat");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    fields.chars().next().expect("a state")
+    fields.to_owned()
 }
 
 /// The number of context switches of a process so far, voluntary or not.
@@ -30,8 +37,7 @@ pub fn context_switches(pid: u32) -> u64 {
 
 /// The number of page faults of a process so far that waited for a disk.
 pub fn major_faults(pid: u32) -> u64 {
-    let stat = read(pid, "stat");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let fields = stat_fields(pid);
     let count = fields.split(' ').nth(9).and_then(|it| it.parse().ok());
     count.expect("a number")
 }
